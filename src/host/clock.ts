@@ -1,0 +1,12 @@
+import { libc } from "./libc.ts";
+import { mapAnonymous } from "./mmap.ts";
+
+const CLOCK_MONOTONIC = 1;
+const timespec = mapAnonymous(16);
+
+/** Nanoseconds of CLOCK_MONOTONIC: one clock for all threads of the host. Exact to 2^53 ns (104 days) of host up-time. */
+export function monotonicNs(): number {
+  libc.clock_gettime(CLOCK_MONOTONIC, timespec.address);
+  const { view } = timespec;
+  return (view.getUint32(0, true) + view.getUint32(4, true) * 0x1_0000_0000) * 1e9 + view.getUint32(8, true);
+}

@@ -1,0 +1,53 @@
+import { check, libc } from "./libc.ts";
+import { MemoryBlock } from "./memory-block.ts";
+
+/** mmap(2) protections and flags (asm-generic/mman-common.h). */
+export const Prot = { NONE: 0, READ: 1, WRITE: 2, EXEC: 4 } as const;
+export const MapFlag = {
+  SHARED: 0x01,
+  PRIVATE: 0x02,
+  FIXED: 0x10,
+  ANONYMOUS: 0x20,
+  NORESERVE: 0x4000,
+  POPULATE: 0x8000,
+  HUGETLB: 0x40000,
+} as const;
+export const Madvise = { DONTNEED: 4, MERGEABLE: 12, HUGEPAGE: 14, NOHUGEPAGE: 15 } as const;
+
+export const PAGE_SIZE = 4096;
+
+/** What a mapping is made of: anonymous memory when `fd` is absent. Sizes and offsets in bytes. */
+export interface MapRequest {
+  readonly size: number;
+  readonly prot: number;
+  readonly flags: number;
+  readonly fd?: number;
+  readonly offset?: number;
+}
+
+/**
+ * mmap(2). @returns the address.
+ * @throws SysError naming the size
+ */
+export function mmap(request: MapRequest): number {
+  return check(
+    libc.mmap(0, request.size, request.prot, request.flags, request.fd ?? -1, request.offset ?? 0),
+    `mmap of ${request.size} bytes`,
+  );
+}
+
+/** munmap(2). @throws SysError */
+export function munmap(address: number, size: number): void {
+  check(libc.munmap(address, size), `munmap of ${size} bytes`);
+}
+
+/** Anonymous zeroed memory of whole pages, for structures shared with the kernel or between threads. */
+export function mapAnonymous(size: number): MemoryBlock {
+  const pages = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
+  const address = mmap({
+    size: pages,
+    prot: Prot.READ | Prot.WRITE,
+    flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE,
+  });
+  return new MemoryBlock(address, pages);
+}

@@ -1,0 +1,52 @@
+import { check, libc } from "./libc.ts";
+import { cString, scratch } from "./scratch.ts";
+import { Sys } from "./syscall-numbers.ts";
+
+const PR_SET_NAME = 15;
+/** glibc keeps the first two real-time signals for itself; 34 is its SIGRTMIN. */
+const KICK_SIGNAL = 34;
+
+/** The kernel's id of the calling thread. */
+export function threadId(): number {
+  return libc.gettid();
+}
+
+/** Names the calling thread, for ps and for logs. The kernel keeps 15 bytes. @throws SysError */
+export function setThreadName(name: string): void {
+  check(libc.prctl(PR_SET_NAME, cString(name), 0, 0, 0), `name the thread ${name}`);
+}
+
+/**
+ * Makes the kick signal interrupt blocking system calls without doing anything else: its handler is a C library function
+ * without side effects, since JavaScript cannot run in a signal handler. Once per process.
+ * @throws SysError
+ */
+export function installKickSignal(): void {
+  const handler = libc.dlsym(0, cString("abs"));
+  if (handler === 0) throw new Error("the C library has no symbol abs to use as signal handler");
+  const { view, address, u8 } = scratch();
+  u8.fill(0, 0, 152);
+  view.setBigUint64(0, BigInt(handler), true);
+  check(libc.sigaction(KICK_SIGNAL, address, 0), "sigaction of the kick signal");
+}
+
+/** Interrupts the blocking system call of a thread of this process. A thread that is gone is no error. */
+export function kickThread(tid: number): void {
+  libc.syscall(Sys.tgkill, libc.getpid(), tid, KICK_SIGNAL, 0, 0, 0);
+}
+
+/**
+ * Binds the calling thread to host CPUs.
+ * @param cpus host CPU numbers below 8192
+ * @throws SysError, RangeError
+ */
+export function setThreadAffinity(cpus: readonly number[]): void {
+  const { u8, address } = scratch();
+  const size = 1024;
+  u8.fill(0, 0, size);
+  for (const cpu of cpus) {
+    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= size * 8) throw new RangeError(`host CPU ${cpu} out of range`);
+    u8[cpu >> 3] = (u8[cpu >> 3] ?? 0) | (1 << (cpu & 7));
+  }
+  check(libc.sched_setaffinity(0, size, address), `bind the thread to CPUs ${cpus.join(",")}`);
+}
