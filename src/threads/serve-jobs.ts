@@ -1,0 +1,19 @@
+import { toFailure } from "./failure.ts";
+import type { JobAnswer } from "./worker.ts";
+
+declare const self: Worker;
+
+/**
+ * The worker's side of `WorkerThread`: does each job as it comes. A job may block for as long as it likes.
+ * @param work does a job and returns its result, which must survive a structured clone
+ */
+export function serveJobs<Job, Result>(work: (job: Job) => Result): void {
+  const answer = (message: JobAnswer<Result>): void => self.postMessage(message);
+  self.onmessage = ({ data }: MessageEvent<Job>) => {
+    try {
+      answer({ kind: "done", result: work(data) });
+    } catch (error) {
+      answer({ kind: "failed", failure: toFailure(error) });
+    }
+  };
+}

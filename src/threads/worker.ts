@@ -1,0 +1,62 @@
+import { type Failure, ThreadError } from "./failure.ts";
+
+/** What a worker answers to a job: its result, or why there is none. */
+export type JobAnswer<R> =
+  | { readonly kind: "done"; readonly result: R }
+  | { readonly kind: "failed"; readonly failure: Failure };
+
+/**
+ * A worker thread as the main thread sees it. It does one job at a time; while it works it may be blocked in the kernel
+ * and is steered through a `ThreadControl`. Between jobs it waits for messages, so one thread serves many VM lives.
+ */
+export class WorkerThread<Job, Result> {
+  readonly name: string;
+  readonly #worker: Worker;
+  #settle: { resolve: (result: Result) => void; reject: (error: Error) => void } | undefined;
+  #failed: ThreadError | undefined;
+
+  /**
+   * Starts the thread.
+   * @param name as in ps and in error messages
+   * @param entry the module that calls `serveJobs`
+   */
+  constructor(name: string, entry: string) {
+    this.name = name;
+    this.#worker = new Worker(entry, { name, smol: true });
+    this.#worker.onmessage = ({ data }: MessageEvent<JobAnswer<Result>>) => {
+      if (data.kind === "done") this.#take()?.resolve(data.result);
+      else if (data.kind === "failed") this.#fail(data.failure);
+    };
+    this.#worker.onerror = ({ message }) => this.#fail([{ name: "Error", message }]);
+  }
+
+  /**
+   * Gives the thread a job.
+   * @returns its result, when the job is over
+   * @throws ThreadError when the thread fails, at any time
+   */
+  run(job: Job): Promise<Result> {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    if (this.#settle !== undefined) throw new Error(`thread ${this.name} has a job already`);
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      this.#worker.postMessage(job);
+    });
+  }
+
+  /** Ends the thread. Its job must be over. */
+  terminate(): void {
+    this.#worker.terminate();
+  }
+
+  #take(): { resolve: (result: Result) => void; reject: (error: Error) => void } | undefined {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    return settle;
+  }
+
+  #fail(failure: Failure): void {
+    this.#failed = new ThreadError(this.name, failure);
+    this.#take()?.reject(this.#failed);
+  }
+}
