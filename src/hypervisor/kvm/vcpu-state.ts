@@ -94,16 +94,23 @@ function saveMsrs(fd: number, block: MemoryBlock): Uint8Array {
   return saved.slice(0, count * kvmMsrEntry.size);
 }
 
+/**
+ * KVM answers 0 for some registers that it then refuses to set, because the guest does not have them: a refused 0 is
+ * passed over.
+ */
 function restoreMsrs(fd: number, block: MemoryBlock, saved: Uint8Array | undefined): void {
   const count = (saved?.length ?? 0) / kvmMsrEntry.size;
   if (saved === undefined || !Number.isInteger(count) || count > MSR_BATCH)
     throw new HypervisorError("the saved vCPU state has no usable MSRs");
-  block.u8.fill(0);
-  block.u32[0] = count;
-  block.u8.set(saved, 8);
-  const written = check(libc.ioctl(fd, Kvm.SET_MSRS, block.address), "KVM_SET_MSRS");
-  if (written < count) {
-    const index = kvmMsrEntry.at(block, 8 + written * kvmMsrEntry.size).index;
-    throw new HypervisorError(`KVM refuses the saved value of MSR 0x${index.toString(16)}`);
+  for (let from = 0; from < count; ) {
+    block.u8.fill(0);
+    block.u32[0] = count - from;
+    block.u8.set(saved.subarray(from * kvmMsrEntry.size), 8);
+    const written = check(libc.ioctl(fd, Kvm.SET_MSRS, block.address), "KVM_SET_MSRS");
+    if (from + written === count) return;
+    const { index, data } = kvmMsrEntry.at(block, 8 + written * kvmMsrEntry.size);
+    if (data !== 0n)
+      throw new HypervisorError(`KVM refuses to set MSR 0x${index.toString(16)} to 0x${data.toString(16)}`);
+    from += written + 1;
   }
 }
