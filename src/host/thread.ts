@@ -30,6 +30,18 @@ export function installKickSignal(): void {
   check(libc.sigaction(KICK_SIGNAL, address, 0), "sigaction of the kick signal");
 }
 
+/** Signals that code here names (asm-generic/signal.h). */
+export const Signal = { HUP: 1, INT: 2, QUIT: 3, TERM: 15, TTOU: 22 } as const;
+const SIG_IGN = 1n;
+
+/** Makes the process ignore a signal. @throws SysError */
+export function ignoreSignal(signal: number): void {
+  const { view, address, u8 } = scratch();
+  u8.fill(0, 0, 152);
+  view.setBigUint64(0, SIG_IGN, true);
+  check(libc.sigaction(signal, address, 0), `ignore signal ${signal}`);
+}
+
 /** Interrupts the blocking system call of a thread of this process. A thread that is gone is no error. */
 export function kickThread(tid: number): void {
   libc.syscall(Sys.tgkill, libc.getpid(), tid, KICK_SIGNAL, 0, 0, 0);

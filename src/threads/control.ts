@@ -93,7 +93,7 @@ export class ThreadControl {
     this.#setState(ThreadState.STOPPED);
   }
 
-  /** Asks the worker for something and wakes it, wherever it sleeps. */
+  /** Asks the worker for something and wakes it, wherever it sleeps. The kick signal must have been installed. */
   ask(request: ThreadRequest): void {
     Atomics.store(this.#view.request, 0, request);
     futexWake(this.#requestAddress, 1);

@@ -1,0 +1,23 @@
+import { mkdir, rm, symlink } from "node:fs/promises";
+import { $ } from "bun";
+
+/** Builds dist/cloud-hypervisor, one self-contained executable, and dist/ch-remote, the same under its other name. */
+
+const OUT = "dist/cloud-hypervisor";
+const ENTRIES = ["src/main.ts", "src/vmm/workers/vcpu.ts", "src/vmm/workers/io.ts", "src/vmm/workers/block.ts"];
+
+async function buildVersion(): Promise<string> {
+  const described = await $`git describe --dirty --tags`.quiet().nothrow();
+  const { version } = await Bun.file("package.json").json();
+  const base = described.exitCode === 0 ? described.text().trim() : `v${version}`;
+  const extra = process.env["CH_EXTRA_VERSION"];
+  return extra === undefined ? base : `${base}-${extra}`;
+}
+
+process.chdir(import.meta.dir);
+await mkdir("dist", { recursive: true });
+const version = JSON.stringify(await buildVersion());
+await $`${process.execPath} build --compile --bytecode --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig --define process.env.CH_BUILD_VERSION=${version} ${ENTRIES} --outfile ${OUT}`.quiet();
+await rm("dist/ch-remote", { force: true });
+await symlink("cloud-hypervisor", "dist/ch-remote");
+console.log(`${OUT}: ${version.slice(1, -1)}`);
