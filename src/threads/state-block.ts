@@ -50,3 +50,6 @@ export class StateBlock<F> {
     this.lock.release();
   }
 }
+
+/** The block type of a structure type: `StateBlockOf<typeof serialState>`. */
+export type StateBlockOf<S> = S extends StructType<infer F> ? StateBlock<F> : never;
