@@ -1,6 +1,7 @@
 import { libc } from "./libc.ts";
 import { mapAnonymous } from "./mmap.ts";
 
+const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
 const timespec = mapAnonymous(16);
 
@@ -9,4 +10,13 @@ export function monotonicNs(): number {
   libc.clock_gettime(CLOCK_MONOTONIC, timespec.address);
   const { view } = timespec;
   return (view.getUint32(0, true) + view.getUint32(4, true) * 0x1_0000_0000) * 1e9 + view.getUint32(8, true);
+}
+
+/** Seconds since 1970-01-01 UTC, with their fraction: exact to a microsecond. */
+export function realtimeSeconds(): number {
+  libc.clock_gettime(CLOCK_REALTIME, timespec.address);
+  const { view } = timespec;
+  return (
+    view.getUint32(0, true) + view.getUint32(4, true) * 0x1_0000_0000 + Math.floor(view.getUint32(8, true) / 1e3) / 1e6
+  );
 }

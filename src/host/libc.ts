@@ -28,6 +28,7 @@ const functions = {
   fdatasync: { args: ["i32"], returns: "i32" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   eventfd: { args: ["u32", "i32"], returns: "i32" },
+  poll: { args: ["u64", "u64", "i32"], returns: "i32" },
   epoll_create1: { args: ["i32"], returns: "i32" },
   epoll_ctl: { args: ["i32", "i32", "i32", "u64"], returns: "i32" },
   epoll_wait: { args: ["i32", "u64", "i32", "i32"], returns: "i32" },
