@@ -1,0 +1,21 @@
+import { struct, u64 } from "./struct.ts";
+
+/** struct iovec (bits/types/struct_iovec.h). */
+export const iovec = struct("iovec", { iov_base: u64, iov_len: u64 });
+
+/** The most elements readv, writev and io_uring take (linux/uio.h, UIO_MAXIOV). */
+export const MAX_IOVECS = 1024;
+
+/**
+ * Writes element `index` of an iovec array.
+ * @param table the array as 32-bit words, in mapped memory
+ * @param address host address
+ * @param length bytes, below 2^32
+ */
+export function setIovec(table: Uint32Array, index: number, address: number, length: number): void {
+  const at = index * 4;
+  table[at] = address >>> 0;
+  table[at + 1] = Math.floor(address / 0x1_0000_0000);
+  table[at + 2] = length;
+  table[at + 3] = 0;
+}
