@@ -45,7 +45,8 @@ export function payloadNames(): string[] {
     .sort();
 }
 
-function compilerPath(): string {
+/** The C compiler. Throws PayloadBuildError when it is not installed. */
+export function compilerPath(): string {
   const path = Bun.which("gcc");
   if (path === null) {
     throw new PayloadBuildError("gcc is needed to build the test guests: install it (Debian: apt-get install gcc)");
