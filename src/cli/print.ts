@@ -1,0 +1,17 @@
+/** Writes all of a text before it returns. A reader that went away has seen what it wanted. */
+export function print(stream: "stdout" | "stderr", text: string): void {
+  // A VMM that starts has nothing to print and does not wait for this module.
+  const { writeSync } = process.getBuiltinModule("node:fs");
+  const bytes = Buffer.from(text);
+  const fd = stream === "stdout" ? 1 : 2;
+  let written = 0;
+  while (written < bytes.length) {
+    try {
+      written += writeSync(fd, bytes, written);
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "EPIPE") return;
+      if (code !== "EAGAIN" && code !== "EINTR") throw error;
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import { UnsupportedError } from "./errors.ts";
+import { type GivenOptions, type OptionName, startOf } from "./options.ts";
+import type { VmConfig } from "./schema/vm.ts";
+
+/** Options of the VMM itself that the grammar knows and nothing implements. */
+const UNSUPPORTED_OPTIONS: readonly OptionName[] = [
+  "api-socket",
+  "event-monitor",
+  "gdb",
+  "dbus-service-name",
+  "dbus-object-path",
+  "dbus-system-bus",
+];
+
+/** Values of `--seccomp` that nothing implements. Without the option there is no filter, though `true` is to be the default. */
+const UNSUPPORTED_SECCOMP: readonly string[] = ["true", "log", "errno"];
+
+interface UnsupportedSetting {
+  /** As on the command line. */
+  readonly feature: string;
+  readonly isUsed: (config: VmConfig) => boolean;
+}
+
+type DiskOf = NonNullable<VmConfig["disks"]>[number];
+
+const disk = (feature: string, isUsed: (disk: DiskOf) => boolean): UnsupportedSetting => ({
+  feature: `--disk ${feature}`,
+  isUsed: (config) => config.disks?.some(isUsed) ?? false,
+});
+
+const member = (feature: string, name: keyof VmConfig): UnsupportedSetting => ({
+  feature,
+  isUsed: (config) => config[name] !== undefined && config[name] !== false,
+});
+
+/**
+ * What a configuration can ask for and nothing implements: one row each, and implementing a feature is deleting its row. A
+ * key that is given and has its default value asks for nothing.
+ */
+const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
+  { feature: "--igvm", isUsed: (config) => config.payload?.igvm !== undefined },
+  { feature: "--host-data", isUsed: (config) => config.payload?.host_data !== undefined },
+  { feature: "--fw-cfg-config", isUsed: (config) => config.payload?.fw_cfg_config !== undefined },
+
+  { feature: "--cpus max above boot", isUsed: ({ cpus }) => cpus.max_vcpus !== cpus.boot_vcpus },
+  { feature: "--cpus kvm_hyperv", isUsed: ({ cpus }) => cpus.kvm_hyperv },
+  { feature: "--cpus features", isUsed: ({ cpus }) => cpus.features.amx },
+  { feature: "--cpus core_scheduling=vcpu", isUsed: ({ cpus }) => cpus.core_scheduling === "Vcpu" },
+
+  { feature: "--memory hotplug_size", isUsed: ({ memory }) => memory.hotplug_size !== undefined },
+  { feature: "--memory hotplugged_size", isUsed: ({ memory }) => memory.hotplugged_size !== undefined },
+  { feature: "--memory hotplug_method=virtio-mem", isUsed: ({ memory }) => memory.hotplug_method === "VirtioMem" },
+  { feature: "--memory-zone", isUsed: ({ memory }) => memory.zones !== undefined },
+  member("--numa", "numa"),
+
+  { feature: "--platform num_pci_segments", isUsed: ({ platform }) => (platform?.num_pci_segments ?? 1) !== 1 },
+  { feature: "--platform iommu_segments", isUsed: ({ platform }) => platform?.iommu_segments !== undefined },
+  {
+    feature: "--platform iommu_address_width",
+    isUsed: ({ platform }) => (platform?.iommu_address_width_bits ?? 64) !== 64,
+  },
+  { feature: "--platform iommufd", isUsed: ({ platform }) => platform?.iommufd === true },
+  { feature: "--platform iommufd_fd", isUsed: ({ platform }) => platform?.iommufd_fd !== undefined },
+  { feature: "--platform vfio_p2p_dma=off", isUsed: ({ platform }) => platform?.vfio_p2p_dma === false },
+  { feature: "--platform sev_snp", isUsed: ({ platform }) => platform?.sev_snp === true },
+  member("--pci-segment", "pci_segments"),
+
+  disk("vhost_user", ({ vhost_user }) => vhost_user),
+  disk("socket", ({ vhost_socket }) => vhost_socket !== undefined),
+  disk("rate limits", ({ rate_limiter_config }) => rate_limiter_config !== undefined),
+  disk("rate_limit_group", ({ rate_limit_group }) => rate_limit_group !== undefined),
+  disk("backing_files", ({ backing_files }) => backing_files),
+  disk("image_type other than raw", ({ image_type }) => image_type !== "Raw" && image_type !== "Unknown"),
+  disk("iommu", ({ iommu }) => iommu),
+  member("--rate-limit-group", "rate_limit_groups"),
+
+  member("--net", "net"),
+  member("--fs", "fs"),
+  member("--pmem", "pmem"),
+  member("--vsock", "vsock"),
+  member("--vdpa", "vdpa"),
+  member("--balloon", "balloon"),
+  member("--rtc", "rtc"),
+  member("--generic-vhost-user", "generic_vhost_user"),
+  member("--device", "devices"),
+  member("--user-device", "user_devices"),
+  member("--tpm", "tpm"),
+  member("--watchdog", "watchdog"),
+  member("--pvpanic", "pvpanic"),
+  member("--pvmemcontrol", "pvmemcontrol"),
+  member("--ivshmem", "ivshmem"),
+  { feature: "--rng iommu", isUsed: ({ rng }) => rng.iommu },
+
+  { feature: "--console iommu", isUsed: ({ console: { iommu } }) => iommu },
+  { feature: "--console pty", isUsed: ({ console: { mode } }) => mode === "Pty" },
+  { feature: "--console socket", isUsed: ({ console: { mode } }) => mode === "Socket" },
+  { feature: "--serial pty", isUsed: ({ serial: { mode } }) => mode === "Pty" },
+  { feature: "--serial socket", isUsed: ({ serial: { mode } }) => mode === "Socket" },
+  { feature: "--debug-console pty", isUsed: (config) => config.debug_console?.mode === "Pty" },
+
+  member("--landlock", "landlock_enable"),
+  member("--landlock-rules", "landlock_rules"),
+];
+
+/** Everything that is refused, as on the command line: an option, or an option and a key, or in words. */
+export function unsupportedFeatures(): readonly string[] {
+  const options = [...UNSUPPORTED_OPTIONS, "restore"].map((name) => `--${name}`);
+  return [...options, ...UNSUPPORTED_SETTINGS.map(({ feature }) => feature)];
+}
+
+function refuseAll(features: readonly string[]): void {
+  if (features.length > 0) throw new UnsupportedError(features);
+}
+
+/** @throws UnsupportedError when an option of the VMM was given that nothing implements */
+export function refuseUnsupportedOptions(options: GivenOptions): void {
+  const features = UNSUPPORTED_OPTIONS.filter((name) => options.has(name)).map((name) => `--${name}`);
+  const seccomp = options.text("seccomp");
+  if (seccomp !== undefined && UNSUPPORTED_SECCOMP.includes(seccomp)) features.push(`--seccomp ${seccomp}`);
+  if (startOf(options) === "restore") features.push("--restore");
+  refuseAll(features);
+}
+
+/** @throws UnsupportedError when a valid configuration asks for what nothing implements */
+export function refuseUnsupportedConfig(config: VmConfig): void {
+  refuseAll(UNSUPPORTED_SETTINGS.filter(({ isUsed }) => isUsed(config)).map(({ feature }) => feature));
+}
