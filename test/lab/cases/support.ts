@@ -1,0 +1,69 @@
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type GuestAssets, type GuestSeries, guestAssets } from "../../setup/guest-assets.ts";
+import type { Guest } from "../guest.ts";
+import { vmmUnderTest } from "../vmm.ts";
+
+/** The VMM all cases run. */
+export const vmm = vmmUnderTest();
+
+const assets = new Map<GuestSeries, Promise<GuestAssets>>();
+
+/** Assets of a kernel series, looked up once. */
+export function assetsOf(series: GuestSeries): Promise<GuestAssets> {
+  const known = assets.get(series) ?? guestAssets(series);
+  assets.set(series, known);
+  return known;
+}
+
+/** A folder for one test's disk images, in memory where TMPDIR is; removed at the end of the scope. */
+export class Workspace implements AsyncDisposable {
+  readonly dir: string;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  static async make(): Promise<Workspace> {
+    return new Workspace(await mkdtemp(join(tmpdir(), "lab-")));
+  }
+
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** A copy of the root disk that a guest may write to. */
+  async rootDisk(source: GuestAssets): Promise<string> {
+    const copy = this.path("root.raw");
+    await copyFile(source.rootDisk, copy);
+    return copy;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Kernel messages of level warning and worse that come with the kernels and the busybox guest, on any VMM:
+ * Debian 6.1 has the driver of hvc0 as a module, so there is no console before the initramfs has loaded it.
+ */
+const EXPECTED_WARNINGS = [/Warning: unable to open an initial console/];
+
+/** What a VMM is known to make the kernel warn of. Ours: nothing. */
+const KNOWN_OF_VMM: Readonly<Record<string, readonly RegExp[]>> = {
+  "qemu-microvm": [/PCI: Fatal: No config space access function found/],
+};
+
+/** The guest kernel's messages of level warning (4) and worse that are not expected, one a line. */
+export async function unexpectedWarnings(guest: Guest): Promise<string[]> {
+  const expected = [...EXPECTED_WARNINGS, ...(KNOWN_OF_VMM[vmm.name] ?? [])];
+  const lines = (await guest.run("dmesg -r"))
+    .split("\n")
+    .filter((line) => /^<[0-4]>/.test(line) || /BUG|ACPI.*[Ee]rror/.test(line));
+  return lines.filter((line) => !expected.some((pattern) => pattern.test(line)));
+}
+
+/** Where emulation makes each guest slow, a whole case gets this long. */
+export const CASE_TIMEOUT_MS = 300_000;

@@ -1,0 +1,132 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findTool, SetupError } from "../setup/exec.ts";
+import { Console } from "./console.ts";
+import type { GuestSpec, VmmDriver } from "./vmm.ts";
+
+/** What the guest says of itself when its session starts (test/setup/guest/session). */
+export interface GuestReport {
+  /** Seconds from the kernel's start to the session. */
+  readonly uptimeSeconds: number;
+  readonly cpus: number;
+  readonly memoryKiB: number;
+  /** What is mounted on /: `rootfs` in the initramfs. */
+  readonly root: string;
+  readonly kernel: string;
+  /** Milliseconds from the start of the VMM, or from the moment a reboot was asked for, as seen from outside. */
+  readonly wallMs: number;
+}
+
+export interface CommandResult {
+  readonly status: number;
+  readonly output: string;
+}
+
+/** Emulated two levels deep, a boot takes 10 to 20 s; this is where it is taken for a hang. */
+const BOOT_TIMEOUT_MS = 120_000;
+const COMMAND_TIMEOUT_MS = 60_000;
+const EXIT_TIMEOUT_MS = 60_000;
+
+/** A guest under a VMM, driven through its console. Make with `Guest.start`; `await using` ends the VMM whatever happens. */
+export class Guest implements AsyncDisposable {
+  readonly console: Console;
+  readonly #driver: VmmDriver;
+  readonly #runDir: string;
+  readonly #child: Bun.Subprocess;
+  #since: number;
+
+  private constructor(driver: VmmDriver, command: string[], runDir: string) {
+    const setpriv = findTool("setpriv");
+    if (setpriv === undefined) throw new SetupError("setpriv (util-linux) is needed");
+    this.#driver = driver;
+    this.#runDir = runDir;
+    this.console = new Console((text) => this.#child.terminal?.write(text));
+    this.#since = performance.now();
+    this.#child = Bun.spawn([setpriv, "--pdeathsig", "KILL", ...command], {
+      terminal: {
+        cols: 132,
+        rows: 43,
+        data: (_terminal, chunk) => this.console.feed(chunk),
+        exit: () => this.console.close(`the VMM closed its terminal (status ${this.#child.exitCode ?? "unknown"})`),
+      },
+    });
+  }
+
+  /** Starts a VMM with this guest. */
+  static async start(driver: VmmDriver, spec: GuestSpec): Promise<Guest> {
+    const runDir = await mkdtemp(join(tmpdir(), "guest-"));
+    const withAgent = { ...spec, cmdline: [...(spec.cmdline ?? []), "lab.agent"] };
+    return new Guest(driver, driver.command(withAgent, runDir), runDir);
+  }
+
+  /** Waits until the guest's session serves commands, after the start and after each reboot. */
+  async ready(): Promise<GuestReport> {
+    const [, text = ""] = await this.console.waitFor(/<lab ready ([^>]*)>/, BOOT_TIMEOUT_MS);
+    const wallMs = performance.now() - this.#since;
+    await this.console.waitFor(/<lab agent>\r*\n/, BOOT_TIMEOUT_MS);
+    const fields = new Map(text.split(" ").map((field) => [field.split("=")[0], field.slice(field.indexOf("=") + 1)]));
+    return {
+      uptimeSeconds: Number(fields.get("uptime")),
+      cpus: Number(fields.get("cpus")),
+      memoryKiB: Number(fields.get("memory_kib")),
+      root: fields.get("root") ?? "",
+      kernel: fields.get("kernel") ?? "",
+      wallMs,
+    };
+  }
+
+  /** Runs a shell command in the guest; output is stdout and stderr as one, without the last line end. */
+  async try(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<CommandResult> {
+    this.console.type(`${command}\n`);
+    const [, output = "", status] = await this.console.waitFor(/^([\s\S]*?)<lab status=(\d+)>\r*\n/, timeoutMs);
+    return { status: Number(status), output: output.replaceAll("\r", "").replace(/\n$/, "") };
+  }
+
+  /** Like `try`, for a command that is to succeed: returns its output. */
+  async run(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<string> {
+    const { status, output } = await this.try(command, timeoutMs);
+    if (status !== 0) throw new Error(`in the guest: ${command}: status ${status}\n${output}`);
+    return output;
+  }
+
+  /** Asks for a reboot by that command and waits until the guest is ready again. */
+  async reboot(command = "reboot"): Promise<GuestReport> {
+    this.#since = performance.now();
+    this.console.type(`${command}\n`);
+    return this.ready();
+  }
+
+  /** Powers off by that command and returns the VMM's exit status. */
+  async powerOff(command = "poweroff"): Promise<number> {
+    this.console.type(`${command}\n`);
+    return this.exited();
+  }
+
+  /** Presses the ACPI power button and returns the VMM's exit status, once the guest has acted on it. */
+  async pressPowerButton(): Promise<number> {
+    await this.#driver.pressPowerButton(this.#runDir);
+    return this.exited();
+  }
+
+  /** Waits for the VMM to end by itself. */
+  async exited(timeoutMs = EXIT_TIMEOUT_MS): Promise<number> {
+    const timeout = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      const shown = this.console.transcript.slice(-2000);
+      timeout.reject(new Error(`the VMM has not ended within ${timeoutMs / 1000} s. Console:\n${shown}`));
+    }, timeoutMs);
+    try {
+      return await Promise.race([this.#child.exited, timeout.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
+    this.#child.terminal?.close();
+    await rm(this.#runDir, { recursive: true, force: true });
+  }
+}

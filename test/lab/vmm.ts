@@ -1,0 +1,146 @@
+import { join } from "node:path";
+import { findTool, SetupError } from "../setup/exec.ts";
+import type { GuestAssets } from "../setup/guest-assets.ts";
+
+export interface DiskSpec {
+  readonly path: string;
+  readonly readonly?: boolean;
+  readonly serial?: string;
+}
+
+/** A Linux guest, whichever VMM runs it. */
+export interface GuestSpec {
+  readonly assets: GuestAssets;
+  readonly kernelFormat: "bzImage" | "vmlinux";
+  readonly vcpus: number;
+  readonly memoryMiB: number;
+  readonly console: "hvc0" | "ttyS0";
+  /** In order: the first is the guest's /dev/vda. */
+  readonly disks: readonly DiskSpec[];
+  /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. */
+  readonly root?: string;
+  /** Further words of the kernel command line. */
+  readonly cmdline?: readonly string[];
+}
+
+export interface VmmDriver {
+  readonly name: string;
+  /** The command that runs the guest with its console on the terminal. `runDir` is for sockets and the like. */
+  command(spec: GuestSpec, runDir: string): string[];
+  /** Presses the ACPI power button of a guest started with that `runDir`. */
+  pressPowerButton(runDir: string): Promise<void>;
+}
+
+/**
+ * For guests inside the emulated KVM host. QEMU's TCG does not let a nested hypervisor intercept XSETBV: KVM takes XCR0 for 1 and
+ * puts that back at each entry, so a guest that uses XSAVE would lose SSE state at context switches. FXSAVE is not affected.
+ * Mitigations cost time in emulation and warn of missing microcode.
+ */
+const EMULATED_CMDLINE = ["noxsave", "mitigations=off"];
+
+/** The guest's kernel command line, the same under each VMM. */
+export function kernelCmdline(spec: GuestSpec): string {
+  const { CH_LAB_EMULATED } = process.env;
+  return [
+    `console=${spec.console}`,
+    "quiet",
+    "panic=-1",
+    ...(spec.root === undefined ? [] : [`root=${spec.root}`, "rw"]),
+    ...(CH_LAB_EMULATED === "1" ? EMULATED_CMDLINE : []),
+    ...(spec.cmdline ?? []),
+  ].join(" ");
+}
+
+const checkout = join(import.meta.dir, "../..");
+
+/** The binary that `npm run build` makes. */
+export const cloudHypervisorBinary = join(checkout, "dist/cloud-hypervisor");
+
+export const cloudHypervisor: VmmDriver = {
+  name: "cloud-hypervisor",
+  command(spec, runDir) {
+    const disks = spec.disks.map(
+      ({ path, readonly, serial }) =>
+        `path=${path}${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
+    );
+    return [
+      cloudHypervisorBinary,
+      ...["--kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
+      ...["--initramfs", spec.assets.initramfs, "--cmdline", kernelCmdline(spec)],
+      ...["--cpus", `boot=${spec.vcpus}`, "--memory", `size=${spec.memoryMiB}M`],
+      ...(disks.length === 0 ? [] : ["--disk", ...disks]),
+      ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
+      ...["--api-socket", `path=${join(runDir, "api.sock")}`],
+    ];
+  },
+  async pressPowerButton(runDir) {
+    const response = await fetch("http://localhost/api/v1/vm.power-button", {
+      method: "PUT",
+      unix: join(runDir, "api.sock"),
+    });
+    if (!response.ok) throw new Error(`vm.power-button: ${response.status} ${await response.text()}`);
+  },
+};
+
+/** QEMU's machine for the same job, with virtio-pci devices as ours: the baseline the harness itself is proven with. */
+export const qemuMicrovm: VmmDriver = {
+  name: "qemu-microvm",
+  command(spec, runDir) {
+    const qemu = findTool("qemu-system-x86_64");
+    if (qemu === undefined) throw new SetupError("qemu-system-x86_64 is not installed");
+    const disks = spec.disks.flatMap(({ path, readonly, serial }, i) => [
+      "-drive",
+      `if=none,id=disk${i},format=raw,file=${path},readonly=${readonly === true ? "on" : "off"}`,
+      "-device",
+      `virtio-blk-pci,drive=disk${i}${serial === undefined ? "" : `,serial=${serial}`}`,
+    ]);
+    const terminal = ["-chardev", "stdio,id=terminal,signal=off"];
+    const consoles =
+      spec.console === "hvc0"
+        ? ["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=terminal"]
+        : ["-device", "isa-serial,chardev=terminal"];
+    return [
+      qemu,
+      ...[
+        "-nodefaults",
+        "-no-user-config",
+        "-nographic",
+        "-M",
+        "microvm,acpi=on,pcie=on,rtc=on,isa-serial=off,memory-backend=ram",
+      ],
+      ...["-accel", "kvm", "-cpu", "host", "-smp", String(spec.vcpus)],
+      ...["-m", `${spec.memoryMiB}M`, "-object", `memory-backend-ram,id=ram,size=${spec.memoryMiB}M,reserve=off`],
+      ...["-kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
+      ...["-initrd", spec.assets.initramfs, "-append", kernelCmdline(spec)],
+      ...["-device", "virtio-rng-pci", ...terminal, ...consoles, ...disks],
+      ...["-qmp", `unix:${join(runDir, "qmp.sock")},server=on,wait=off`],
+    ];
+  },
+  async pressPowerButton(runDir) {
+    const replied = Promise.withResolvers<void>();
+    let received = "";
+    const socket = await Bun.connect({
+      unix: join(runDir, "qmp.sock"),
+      socket: {
+        data(_socket, chunk) {
+          received += chunk.toString("utf8");
+          if (received.includes('"error"')) replied.reject(new Error(received));
+          // One reply for the capabilities, one for the button.
+          else if (received.split('"return"').length > 2) replied.resolve();
+        },
+        close: () => replied.reject(new Error("QMP closed")),
+      },
+    });
+    socket.write('{"execute":"qmp_capabilities"}\n{"execute":"system_powerdown"}\n');
+    await replied.promise;
+    socket.end();
+  },
+};
+
+/** The VMM under test: ours, or the one `CH_LAB_VMM` names. */
+export function vmmUnderTest(): VmmDriver {
+  const { CH_LAB_VMM: name = cloudHypervisor.name } = process.env;
+  const driver = [cloudHypervisor, qemuMicrovm].find((candidate) => candidate.name === name);
+  if (driver === undefined) throw new SetupError(`CH_LAB_VMM=${name}: no such VMM driver`);
+  return driver;
+}

@@ -1,0 +1,82 @@
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { asset } from "./cache.ts";
+import { makeRootDisk } from "./images.ts";
+import { debianKernel, type Kernel } from "./kernels.ts";
+import { ensurePackages } from "./packages.ts";
+import { packInitramfs, stageBusybox, stageProgram, stageScript } from "./rootfs.ts";
+
+/** Drivers guests may need; those of the devices present are loaded at boot, the others are there for `modprobe`. */
+const GUEST_MODULES = [
+  "virtio_pci",
+  "virtio_mmio",
+  "virtio_blk",
+  "virtio_console",
+  "virtio_rng",
+  "virtio_net",
+  "virtio_balloon",
+  "vmw_vsock_virtio_transport",
+  "button",
+  "evdev",
+  "ext4",
+];
+
+/** Files of guest/ and where they go in the guest. */
+const SCRIPTS = [
+  ["init", "init"],
+  ["inittab", "etc/inittab"],
+  ["rc", "etc/rc"],
+  ["rc.shutdown", "etc/rc.shutdown"],
+  ["session", "etc/session"],
+  ["power-button", "etc/acpi/PWRF/00000080"],
+] as const;
+
+const ROOT_FILE_SYSTEM_MIB = 62;
+
+export const GUEST_SERIES = ["6.1", "6.12"] as const;
+export type GuestSeries = (typeof GUEST_SERIES)[number];
+
+/** All that a Linux guest boots from, as paths. */
+export interface GuestAssets {
+  readonly kernel: Kernel;
+  /** Drivers and a busybox system; mounts `root=` when the command line has one, else stays. See guest/init, guest/session. */
+  readonly initramfs: string;
+  /** Raw GPT disk, ext4 root on partition 1. Shared: copy it before a guest writes to it. */
+  readonly rootDisk: string;
+}
+
+async function sources(...names: string[]): Promise<string[]> {
+  return Promise.all(names.map((name) => Bun.file(join(import.meta.dir, name)).text()));
+}
+
+async function stageGuestRoot(root: string, kernel: Kernel): Promise<void> {
+  await stageBusybox(root);
+  await cp(join(kernel.modulesRoot, "lib"), join(root, "lib"), { recursive: true });
+  for (const [source, target] of SCRIPTS) await stageScript(root, join(import.meta.dir, "guest", source), target);
+}
+
+export async function guestAssets(series: GuestSeries): Promise<GuestAssets> {
+  await ensurePackages([
+    "busybox-static",
+    "cpio",
+    "kmod",
+    "xz-utils",
+    "lz4",
+    "zstd",
+    "e2fsprogs",
+    "fdisk",
+    "util-linux",
+  ]);
+  const kernel = await debianKernel(series, GUEST_MODULES);
+  const scripts = SCRIPTS.map(([source]) => `guest/${source}`);
+  const recipe = await sources("guest-assets.ts", "rootfs.ts", "images.ts", ...scripts);
+  const dir = await asset(`guest-${series}`, { kernel, recipe }, async (out) => {
+    const root = join(out, "root");
+    await stageGuestRoot(root, kernel);
+    await packInitramfs(root, join(out, "initramfs"));
+    await stageProgram(root, "lscpu");
+    await makeRootDisk(join(out, "root.raw"), root, ROOT_FILE_SYSTEM_MIB);
+    await rm(root, { recursive: true });
+  });
+  return { kernel, initramfs: join(dir, "initramfs"), rootDisk: join(dir, "root.raw") };
+}
