@@ -12,6 +12,8 @@ import { splitAtCommas } from "./text.ts";
 export interface KeyGrammar {
   /** The key is a word that stands alone, such as `off`; whatever follows a `=` is ignored. */
   readonly valueless?: true;
+  /** Not shown to users. */
+  readonly hidden?: true;
 }
 
 /** Turns a raw value into its meaning. @throws Expected */
@@ -72,6 +74,10 @@ export class GivenKeys {
   }
 }
 
+function shownKeys(keys: ReadonlyMap<string, KeyGrammar>): string[] {
+  return [...keys].filter(([, { hidden }]) => !hidden).map(([name]) => name);
+}
+
 /**
  * Reads `key=value,key=value` from left to right up to the first error. Blanks around the whole and around values are
  * dropped, those around keys are not.
@@ -89,7 +95,7 @@ export function readKeys(
     const equals = item.indexOf("=");
     const key = equals < 0 ? item : item.slice(0, equals);
     const grammar = keys.get(key);
-    if (grammar === undefined) throw new UnknownKeyError(key, keys.keys());
+    if (grammar === undefined) throw new UnknownKeyError(key, shownKeys(keys));
     if (equals < 0 && !grammar.valueless)
       throw new OptionSyntaxError(item, `'${key}' needs a value, as in ${key}=<value>`);
     onKey(key, equals < 0 ? "" : item.slice(equals + 1).trim());

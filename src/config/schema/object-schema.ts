@@ -14,8 +14,6 @@ export interface Key extends KeyGrammar {
   /** The default as help shows it. */
   readonly defaultText?: string;
   readonly required?: true;
-  /** Not shown in help. */
-  readonly hidden?: true;
   /** Name of the key that replaces this one. */
   readonly replacedBy?: string;
 }

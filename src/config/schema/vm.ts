@@ -80,8 +80,7 @@ export const vmSchema = objectSchema("VmConfig", () => ({
   watchdog: flag("watchdog device"),
   rtc: maybe(rtcSchema, "virtio clock device"),
   gdb: jsonOnly<boolean, "optional">("optional", { kind: "boolean" }, "stop before the first instruction", {
-    feature: "guest_debug",
-    undocumented: true,
+    traits: { feature: "guest_debug", undocumented: true },
   }),
   pci_segments: several(pciSegmentSchema, "aperture weights of PCI segments"),
   platform: maybe(platformSchema, "properties of the machine"),
