@@ -2,6 +2,7 @@ import { Errno, SysError } from "./errno.ts";
 import { check, errno, libc } from "./libc.ts";
 import { mapAnonymous } from "./mmap.ts";
 import { scratch } from "./scratch.ts";
+import { struct, u32, u64 } from "./struct.ts";
 
 export const EpollEvent = { IN: 0x001, OUT: 0x004, ERR: 0x008, HUP: 0x010, RDHUP: 0x2000, ET: 0x8000_0000 } as const;
 
@@ -11,8 +12,13 @@ const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
 const MAX_EVENTS = 64;
 /** struct epoll_event is packed on x86-64 and naturally aligned elsewhere (linux/eventpoll.h). */
-const EVENT_SIZE = process.arch === "x64" ? 12 : 16;
-const DATA_OFFSET = process.arch === "x64" ? 4 : 8;
+export const epollEvent = struct(
+  "epoll_event",
+  { events: u32, data: u64 },
+  process.arch === "x64" ? "packed" : "natural",
+);
+const EVENT_SIZE = epollEvent.size;
+const DATA_OFFSET = epollEvent.offsets.data;
 
 /** An epoll instance whose registrations carry a small integer token. */
 export class Epoll {
