@@ -24,19 +24,29 @@ function canOpen(path: string): boolean {
   }
 }
 
-/**
- * Decides from /dev/kvm and what stands behind it. `CH_LAB=emulated` and `CH_LAB=direct` overrule the decision.
- * A KVM without VMX or SVM (kvm_pvm) interprets kernel-mode code, too slowly for a full Linux.
- */
-export async function needsLab(): Promise<LabDecision> {
-  const { CH_LAB: override } = process.env;
-  if (override === "emulated" || override === "direct") {
-    return { emulated: override === "emulated", reason: `CH_LAB=${override}` };
-  }
+function isOverruled(): boolean {
+  const { CH_LAB } = process.env;
+  return CH_LAB === "emulated" || CH_LAB === "direct";
+}
+
+/** The decision for tests that any KVM will do for, paravirtual ones included. */
+export function needsKvmHost(): LabDecision {
+  const { CH_LAB } = process.env;
+  if (isOverruled()) return { emulated: CH_LAB === "emulated", reason: `CH_LAB=${CH_LAB}` };
   if (!existsSync("/dev/kvm")) return { emulated: true, reason: "this machine has no /dev/kvm" };
   if (!canOpen("/dev/kvm")) {
     return { emulated: true, reason: "this user may not open /dev/kvm (the group kvm usually may)" };
   }
+  return { emulated: false, reason: "/dev/kvm is there" };
+}
+
+/**
+ * The decision for full Linux guests, from /dev/kvm and what stands behind it. A KVM without VMX or SVM (kvm_pvm) interprets
+ * kernel-mode code, too slowly for a full Linux. `CH_LAB=emulated` and `CH_LAB=direct` overrule the decision.
+ */
+export async function needsLab(): Promise<LabDecision> {
+  const host = needsKvmHost();
+  if (host.emulated || isOverruled()) return host;
   const module = kvmModule();
   if (module === "kvm_pvm")
     return { emulated: true, reason: "/dev/kvm is kvm_pvm: paravirtual, no hardware behind it" };

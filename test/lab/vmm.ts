@@ -111,7 +111,7 @@ export const qemuMicrovm: VmmDriver = {
       ...["-accel", "kvm", "-cpu", "host", "-smp", String(spec.vcpus)],
       ...["-m", `${spec.memoryMiB}M`, "-object", `memory-backend-ram,id=ram,size=${spec.memoryMiB}M,reserve=off`],
       ...["-kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
-      ...["-initrd", spec.assets.initramfs, "-append", kernelCmdline(spec)],
+      ...["-initrd", spec.assets.initramfs, "-append", `${kernelCmdline(spec)} reboot=acpi`],
       ...["-device", "virtio-rng-pci", ...terminal, ...consoles, ...disks],
       ...["-qmp", `unix:${join(runDir, "qmp.sock")},server=on,wait=off`],
     ];
