@@ -23,9 +23,21 @@ export const balloonSchema = objectSchema("BalloonConfig", () => ({
 }));
 export type BalloonConfig = Config<typeof balloonSchema>;
 
+/** Length of a file system tag: virtio specification 1.3, section 5.11.4. */
+const MAX_TAG_BYTES = 36;
+
+const tag: ReadableType<string> = {
+  ...string,
+  parse: (raw) => {
+    const name = unquote(raw);
+    if (Buffer.byteLength(name) > MAX_TAG_BYTES) throw new Expected(`at most ${MAX_TAG_BYTES} bytes`);
+    return name;
+  },
+};
+
 export const fsSchema = objectSchema("FsConfig", () => ({
   ...pciMembersWithoutIommu,
-  tag: required(string, "name to mount it by, at most 36 bytes"),
+  tag: required(tag, "name to mount it by, at most 36 bytes"),
   socket: required(path, "socket of virtiofsd"),
   num_queues: withDefault(usize, 1, "request queues"),
   queue_size: withDefault(u16, 1024, "entries of a virtqueue, a power of two"),
