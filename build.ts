@@ -4,7 +4,7 @@ import { $ } from "bun";
 /** Builds dist/cloud-hypervisor, one self-contained executable, and dist/ch-remote, the same under its other name. */
 
 const OUT = "dist/cloud-hypervisor";
-const ENTRIES = ["src/main.ts", "src/vmm/workers/vcpu.ts", "src/vmm/workers/io.ts", "src/vmm/workers/block.ts"];
+const ENTRIES = ["src/main.ts", "src/vmm/workers/vcpu.ts"];
 
 async function buildVersion(): Promise<string> {
   const described = await $`git describe --dirty --tags`.quiet().nothrow();
@@ -17,7 +17,7 @@ async function buildVersion(): Promise<string> {
 process.chdir(import.meta.dir);
 await mkdir("dist", { recursive: true });
 const version = JSON.stringify(await buildVersion());
-await $`${process.execPath} build --compile --bytecode --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig --define process.env.CH_BUILD_VERSION=${version} ${ENTRIES} --outfile ${OUT}`.quiet();
+await $`${process.execPath} build --compile --bytecode --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig --define CH_BUILD_VERSION=${version} ${ENTRIES} --outfile ${OUT}`.quiet();
 await rm("dist/ch-remote", { force: true });
 await symlink("cloud-hypervisor", "dist/ch-remote");
 console.log(`${OUT}: ${version.slice(1, -1)}`);

@@ -1,0 +1,57 @@
+import type { ConsoleMode } from "../config/schema/consoles.ts";
+import { Errno, SysError } from "../host/errno.ts";
+import { errno, libc } from "../host/libc.ts";
+import { cString } from "../host/scratch.ts";
+import { isTerminal } from "../host/tty.ts";
+import type { Descriptors } from "./descriptors.ts";
+
+/** O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC (asm-generic/fcntl.h). */
+const CREATE = 0o2001101;
+const STDIN = 0;
+const STDOUT = 1;
+
+/** A console that cannot be had. */
+export class ConsoleError extends Error {
+  override readonly name = "ConsoleError";
+}
+
+/** What is at the other end of a console: where output goes and input comes from, when anywhere. */
+export interface ConsoleEnds {
+  readonly outputFd: number | undefined;
+  readonly inputFd: number | undefined;
+}
+
+/**
+ * Opens the host's end of a console.
+ * @param name the option, for messages
+ * @returns undefined when there is to be no device
+ * @throws ConsoleError
+ */
+export function openConsole(
+  name: string,
+  { mode, file }: { readonly mode: ConsoleMode; readonly file?: string | undefined },
+  descriptors: Descriptors,
+): ConsoleEnds | undefined {
+  switch (mode) {
+    case "Off":
+      return undefined;
+    case "Null":
+      return { outputFd: undefined, inputFd: undefined };
+    case "Tty":
+      return { outputFd: STDOUT, inputFd: isTerminal(STDIN) ? STDIN : undefined };
+    case "File":
+      return { outputFd: descriptors.own(create(name, file)), inputFd: undefined };
+    case "Pty":
+    case "Socket":
+      throw new ConsoleError(`${name}: mode ${mode.toLowerCase()} is not supported yet`);
+  }
+}
+
+function create(name: string, path: string | undefined): number {
+  if (path === undefined) throw new ConsoleError(`${name}: mode file needs a path`);
+  const fd = libc.open(cString(path), CREATE, 0o600);
+  if (fd >= 0) return fd;
+  const cause = new SysError(errno(), `create ${path}`);
+  const advice = cause.errno === Errno.ENOENT ? ": its folder does not exist" : "";
+  throw new ConsoleError(`${name}: cannot write to the file '${path}'${advice}`, { cause });
+}

@@ -1,0 +1,20 @@
+import type { VcpuHandle } from "../hypervisor/hypervisor.ts";
+import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
+import type { BlockRef } from "../threads/block-ref.ts";
+import type { LogSettings } from "../threads/log.ts";
+
+/** What every worker is told. */
+export interface JobBase {
+  /** The thread's name, for ps, logs and errors. */
+  readonly name: string;
+  readonly control: BlockRef;
+  readonly machine: MachineWiring;
+  readonly log: LogSettings;
+  /** Host CPUs to stay on; anywhere when undefined. */
+  readonly affinity: readonly number[] | undefined;
+}
+
+/** Run a vCPU, which has been set up, until it stops. */
+export interface VcpuJob extends JobBase {
+  readonly vcpu: VcpuHandle;
+}

@@ -1,0 +1,32 @@
+import { WorkerThread } from "../threads/worker.ts";
+import { WORKERS } from "../workers.ts";
+import type { VcpuJob } from "./jobs.ts";
+import type { VcpuOutcome } from "./vcpu-loop.ts";
+
+/** What each kind of worker is given and what it answers. */
+interface Kinds {
+  readonly vcpu: { readonly job: VcpuJob; readonly result: VcpuOutcome };
+}
+
+/**
+ * The worker threads of the process. A VM takes the ones it needs by name; the next VM - after a reboot, or another boot
+ * through the API - finds them again instead of paying for new ones.
+ */
+export class ThreadPool {
+  readonly #threads = new Map<string, WorkerThread<unknown, unknown>>();
+
+  /** The thread of that name, started when there is none yet. */
+  thread<K extends keyof Kinds>(kind: K, name: string): WorkerThread<Kinds[K]["job"], Kinds[K]["result"]> {
+    const existing = this.#threads.get(name);
+    if (existing !== undefined) return existing as WorkerThread<Kinds[K]["job"], Kinds[K]["result"]>;
+    const thread = new WorkerThread<Kinds[K]["job"], Kinds[K]["result"]>(name, WORKERS[kind]);
+    this.#threads.set(name, thread as WorkerThread<unknown, unknown>);
+    return thread;
+  }
+
+  /** Ends all threads. None may have a job. */
+  close(): void {
+    for (const thread of this.#threads.values()) thread.terminate();
+    this.#threads.clear();
+  }
+}

@@ -1,0 +1,7 @@
+/**
+ * Where each kind of worker thread starts. Here, beside main.ts, because inside the executable module addresses count from
+ * the folder that all its entry points (build.ts) share.
+ */
+export const WORKERS = {
+  vcpu: new URL("./vmm/workers/vcpu.ts", import.meta.url).href,
+} as const;
