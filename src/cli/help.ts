@@ -27,8 +27,11 @@ const OPTION_COLUMN = 30;
 function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  // A note in brackets is not broken.
-  for (const word of text.match(/\[[^\]]*\]|\S+/g) ?? []) {
+  // A note in brackets is broken only when it does not fit on a line.
+  const words = (text.match(/\[[^\]]*\]|\S+/g) ?? []).flatMap((word) =>
+    word.length > width ? word.split(" ") : [word],
+  );
+  for (const word of words) {
     if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;

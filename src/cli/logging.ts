@@ -32,8 +32,14 @@ const TYPE_LEVELS: Readonly<Partial<Record<LogType, LogLevel>>> = {
   verbose: "trace",
 };
 
-/** `consola` numbers its levels from 0 for errors to 5 for everything. */
-const CONSOLA_LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 };
+/** `consola` numbers its levels from 0 for errors to 5 for traces; its type `verbose` is above all numbers. */
+const CONSOLA_LEVELS: Readonly<Record<LogLevel, number>> = {
+  error: 0,
+  warn: 1,
+  info: 3,
+  debug: 4,
+  trace: Number.POSITIVE_INFINITY,
+};
 
 function messageOf(args: readonly unknown[]): string {
   return args

@@ -121,7 +121,9 @@ export function parseIntegerList(text: string, range: IntegerRange, truncate: bo
     if (last !== undefined && start >= end) throw new Expected("ranges whose end is above their start");
     if (end - start >= BigInt(MAX_LIST_LENGTH - list.length))
       throw new Expected(`a list of at most ${MAX_LIST_LENGTH} numbers`);
-    for (let value = start; value <= end; value++) list.push(inRange(value, range, truncate));
+    if (end <= BigInt(Math.min(range.max, Number.MAX_SAFE_INTEGER)))
+      for (let value = Number(start); value <= Number(end); value++) list.push(value);
+    else for (let value = start; value <= end; value++) list.push(inRange(value, range, truncate));
   }
   return list;
 }
