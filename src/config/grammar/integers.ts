@@ -102,8 +102,8 @@ function withoutOuterBrackets(text: string): string {
   return text.slice(start, end);
 }
 
-/** More elements than any list of CPUs, queues or descriptors needs, and few enough to hold. */
-const MAX_LIST_LENGTH = 65536;
+/** As many elements as there can be CPUs; enough for queues and descriptors, and few enough to hold thousands of lists. */
+const MAX_LIST_LENGTH = 8192;
 
 /**
  * A list of integers: `[1,3-5]`, or one number or range without brackets. Brackets at both ends are ignored, however many.

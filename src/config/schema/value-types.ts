@@ -111,6 +111,9 @@ export function truncatedValue(type: IntegerName): ReadableType<number> {
   return { ...BARE, json: { kind: "integer", type }, parse: (raw) => parseBareInteger(raw, RANGES[type], true) };
 }
 
+/** Numbers in the lists of a map: a short text can name very many by ranges. */
+const MAX_TOTAL = 1 << 20;
+
 /** A list of `key@value` pairs, each made into an object of the REST API. */
 export function pairs<K, V, T>(options: {
   readonly label: string;
@@ -122,8 +125,16 @@ export function pairs<K, V, T>(options: {
   return {
     label: options.label,
     json: { kind: "array", items: options.json },
-    parse: (raw) =>
-      parsePairs(raw, options.key.parse, options.value.parse).map(([key, value]) => options.make(key, value)),
+    parse: (raw) => {
+      let total = 0;
+      const parseValue = (text: string): V => {
+        const value = options.value.parse(text);
+        total += Array.isArray(value) ? value.length : 1;
+        if (total > MAX_TOTAL) throw new Expected(`at most ${MAX_TOTAL} numbers in all`);
+        return value;
+      };
+      return parsePairs(raw, options.key.parse, parseValue).map(([key, value]) => options.make(key, value));
+    },
   };
 }
 

@@ -181,9 +181,9 @@ describe("lists of integers", () => {
   });
   test("an endless range is refused at once", () =>
     expect(() => parseIntegerList("[0-18446744073709551615]", U64, false)).toThrow(Expected));
-  test("65536 elements are accepted, one more is not", () => {
-    expect(parseIntegerList("[0-65534,1]", U64, false)).toHaveLength(65536);
-    expect(() => parseIntegerList("[0-65535,1]", U64, false)).toThrow(Expected);
+  test("8192 elements are accepted, one more is not", () => {
+    expect(parseIntegerList("[0-8190,1]", U64, false)).toHaveLength(8192);
+    expect(() => parseIntegerList("[0-8191,1]", U64, false)).toThrow(Expected);
   });
 });
 
