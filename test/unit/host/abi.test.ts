@@ -2,6 +2,8 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { flock } from "../../../src/block/image-lock.ts";
+import { AllocateFlag, BlockRequest } from "../../../src/block/linux-abi.ts";
 import { virtqDescriptor } from "../../../src/devices/virtio/queue/layout.ts";
 import { epollEvent } from "../../../src/host/epoll.ts";
 import { Errno } from "../../../src/host/errno.ts";
@@ -61,7 +63,7 @@ function expectConstants(prefix: string, constants: Readonly<Record<string, unkn
 
 const isLayout = (value: unknown): value is Layout => typeof value === "object" && value !== null && "offsets" in value;
 
-for (const layout of [epollEvent, iovec, pollfd, termios, winsize, virtqDescriptor]) expectLayout(layout);
+for (const layout of [epollEvent, flock, iovec, pollfd, termios, winsize, virtqDescriptor]) expectLayout(layout);
 for (const value of [...Object.values(uring), ...Object.values(kvm)]) if (isLayout(value)) expectLayout(value);
 
 /** Structures that are filled in by offset. */
@@ -87,6 +89,8 @@ expectConstants("__NR_", Sys);
 expectConstants("PROT_", Prot);
 expectConstants("MAP_", MapFlag);
 expectConstants("MADV_", Madvise);
+expectConstants("FALLOC_FL_", AllocateFlag);
+expectConstants("", BlockRequest);
 expectConstants("IORING_OP_", uring.IoUringOp);
 for (const [c, value] of Object.entries({
   IORING_SETUP_CQSIZE: uring.SETUP_CQSIZE,
@@ -124,6 +128,7 @@ test("structures, requests and constants are those of the C headers", () => {
       source,
       `#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -135,6 +140,8 @@ test("structures, requests and constants are those of the C headers", () => {
 #include <sys/uio.h>
 #include <termios.h>
 #include <time.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/virtio_ring.h>

@@ -1,0 +1,8 @@
+/** A disk image that cannot be used. The message says which, why, and what to do. */
+export class DiskImageError extends Error {
+  override readonly name = "DiskImageError";
+
+  constructor(path: string, problem: string, options?: ErrorOptions) {
+    super(`disk image ${path} ${problem}`, options);
+  }
+}

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DiskImage, type DiskImageOptions } from "../../../src/block/disk-image.ts";
+
+/** A folder for the files of a test, and what its teardown removes. */
+export class TestFolder {
+  readonly path = mkdtempSync(join(tmpdir(), "block-"));
+
+  file(name: string, contents: string | Uint8Array): string {
+    const path = join(this.path, name);
+    writeFileSync(path, contents);
+    return path;
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true });
+  }
+}
+
+/** Opens an image as a writable raw one, unless told otherwise. */
+export function openImage(path: string, options: Partial<DiskImageOptions> = {}): DiskImage {
+  return new DiskImage({
+    path,
+    readonly: false,
+    direct: false,
+    format: "raw",
+    sparse: true,
+    lock: "byte-range",
+    ...options,
+  });
+}
+
+/** Why there is no direct I/O in the folder; undefined where there is. */
+export function noDirectIo(folder: TestFolder): string | undefined {
+  const path = folder.file("direct-probe", new Uint8Array(4096));
+  try {
+    openImage(path, { direct: true }).close();
+    return undefined;
+  } catch (error) {
+    const why = String(error);
+    console.warn(`tests of direct I/O are skipped: ${why}`);
+    return why;
+  }
+}
