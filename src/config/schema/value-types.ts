@@ -76,7 +76,7 @@ export function integerList(type: IntegerName): ValueType<readonly number[]> {
     label: "<[n,n-n]>",
     json: { kind: "array", items: { kind: "integer", type } },
     parse: (raw) => parseIntegerList(raw, RANGES[type], false),
-    text: (list) => `[${list.join(",")}]`,
+    text: (list) => (list.length === 0 ? "none" : `[${list.join(",")}]`),
   };
 }
 
@@ -89,7 +89,7 @@ export const stringList: ValueType<readonly string[]> = {
   label: "<[string,string]>",
   json: { kind: "array", items: STRING },
   parse: parseStringList,
-  text: (list) => `[${list.join(",")}]`,
+  text: (list) => (list.length === 0 ? "none" : `[${list.join(",")}]`),
 };
 
 /** The key of a pair that is read as 64 bits and cut down to its type; quotes allowed. */

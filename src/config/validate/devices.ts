@@ -7,7 +7,7 @@ export function checkVhostUserDevices(checks: Checks): void {
   for (const [index, device] of fs.entries()) {
     const what = deviceName("--fs", index, device.id);
     if (device.num_queues > cpus.boot_vcpus)
-      refuse("fs-queues", `${what}: ${device.num_queues} queues, but only ${cpus.boot_vcpus} CPUs at boot`);
+      refuse("fs-queues", `${what}: ${device.num_queues} queues, more than CPUs at boot: ${cpus.boot_vcpus}`);
     checkQueueSize(what, device.queue_size);
     checks.noIommu(what, device);
     checks.pciAndId(what, device);

@@ -35,7 +35,7 @@ function checkDisk(checks: Checks, what: string, disk: DiskConfig): void {
     refuse("rate-limit-group", `${what}: there is no --rate-limit-group '${group}'`);
   checks.pci(what, disk);
   if (disk.num_queues > boot)
-    refuse("disk-queues", `${what}: ${disk.num_queues} queues, but only ${boot} CPUs at boot`);
+    refuse("disk-queues", `${what}: ${disk.num_queues} queues, more than CPUs at boot: ${boot}`);
   checkQueueSize(what, disk.queue_size);
   if (disk.queue_size <= MIN_QUEUE_SIZE)
     refuse(
@@ -86,7 +86,7 @@ function checkNet(checks: Checks, what: string, net: NetConfig): void {
       if (fd <= LAST_STANDARD_FD) refuse("net-fd-reserved", `${what}: file descriptor ${fd} is reserved`);
   }
   const pairs = Math.floor(net.num_queues / 2);
-  if (pairs > boot) refuse("net-queues", `${what}: ${pairs} pairs of queues, but only ${boot} CPUs at boot`);
+  if (pairs > boot) refuse("net-queues", `${what}: ${pairs} pairs of queues, more than CPUs at boot: ${boot}`);
   checkQueueSize(what, net.queue_size);
   if (net.vhost_user && net.iommu)
     refuse("vhost-user-iommu", `${what}: a vhost-user device cannot be behind the IOMMU`);
