@@ -1,5 +1,5 @@
 import { writeMadt } from "../../acpi/tables/madt.ts";
-import { type ByteString, byte, concat, dword, word } from "../../byte-string.ts";
+import { type ByteString, byte, concat, concatEach, dword, word } from "../../byte-string.ts";
 import type { ByteWriter } from "../../byte-writer.ts";
 import { GSI, IO_APIC_BASE, LOCAL_APIC_BASE } from "../platform.ts";
 
@@ -42,8 +42,11 @@ export const writeX86Madt = (out: ByteWriter, bootCpus: number, apicIds: ArrayLi
   writeMadt(out, {
     localApicBase: LOCAL_APIC_BASE,
     controllers: (body) => {
-      for (let index = 0; index < apicIds.length; index++)
-        body.byteString(localX2Apic(index, apicIds[index] ?? index, ONLINE_CAPABLE | (index < bootCpus ? ENABLED : 0)));
+      body.byteString(
+        concatEach(apicIds.length, (index) =>
+          localX2Apic(index, apicIds[index] ?? index, ONLINE_CAPABLE | (index < bootCpus ? ENABLED : 0)),
+        ),
+      );
       ioApic(body);
       serialInterruptOverride(body);
     },
