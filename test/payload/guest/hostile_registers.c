@@ -145,20 +145,11 @@ static void ioapic(void) {
   expect((ioapic_read(1) & 0xff00ff) == 0x170011, "IOAPIC version %x", ioapic_read(1));
 }
 
-// Operation regions in system memory with a 64-bit address, as the DSDT declares them.
 static void acpi_regions(bool writes) {
-  const u8 *facp = acpi_table("FACP");
-  if (!facp) return;
-  u64 dsdt = read64((u64)facp + 140);
-  if (!dsdt) dsdt = read32((u64)facp + 40);
-  u32 length = read32(dsdt + 4);
-  for (u64 at = dsdt + 36; at + 20 < dsdt + length; at++) {
-    // ExtOpPrefix OpRegionOp NameSeg SystemMemory QWordPrefix
-    if (read8(at) != 0x5b || read8(at + 1) != 0x80 || read8(at + 6) != 0 || read8(at + 7) != 0x0e) continue;
-    u64 address = read64(at + 8);
-    print("region %c%c%c%c at %lx\n", read8(at + 2), read8(at + 3), read8(at + 4), read8(at + 5), address);
-    map_range(address, 0x1000);
-    region(address, 0x20, 0x1000, writes);
+  static const char *names[] = {"GDST", "PRST", "PCST", "MHPR"};
+  for (u32 i = 0; i < sizeof names / sizeof names[0]; i++) {
+    u64 address = acpi_region(names[i]);
+    if (address) region(address, 0x20, 0x1000, writes);
   }
 }
 

@@ -16,3 +16,19 @@ const u8 *acpi_table(const char *signature) {
   }
   return NULL;
 }
+
+// ExtOpPrefix OpRegionOp NameSeg SystemMemory QWordPrefix (ACPI 6.5, 20.2.5.2): found by its bytes, not by parsing AML.
+u64 acpi_region(const char *name) {
+  const u8 *facp = acpi_table("FACP");
+  if (!facp) return 0;
+  u64 dsdt = read64((u64)facp + 140);
+  if (!dsdt) dsdt = read32((u64)facp + 40);
+  u32 length = read32(dsdt + 4);
+  for (u64 at = dsdt + 36; at + 16 <= dsdt + length; at++) {
+    if (read8(at) != 0x5b || read8(at + 1) != 0x80 || read8(at + 6) != 0 || read8(at + 7) != 0x0e) continue;
+    if (memcmp((void *)(at + 2), name, 4) != 0) continue;
+    map_range(read64(at + 8), 0x1000);
+    return read64(at + 8);
+  }
+  return 0;
+}

@@ -135,6 +135,18 @@ void print(const char *format, ...) {
   put_line(line, length);
 }
 
+int serial_poll(void) { return in8(0x3fd) & 1 ? in8(0x3f8) : -1; }
+
+u8 serial_wait(u64 ns) {
+  u64 deadline = now_ns() + ns;
+  for (;;) {
+    int byte = serial_poll();
+    if (byte >= 0) return byte;
+    if (now_ns() > deadline) fail("no byte came in on the serial port");
+    spin_ns(1000000);
+  }
+}
+
 static void print_failure(const char *format, va_list arguments) {
   char line[512] = "FAIL ";
   int length = 5 + vformat(line + 5, sizeof line - 6, format, arguments);

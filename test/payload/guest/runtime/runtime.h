@@ -130,6 +130,11 @@ u32 failures(void);
   } while (0)
 int vformat(char *to, size_t size, const char *format, va_list arguments);
 
+// The next byte that came in on the serial port, or -1.
+int serial_poll(void);
+// Waits for a byte; fails when none comes within the time.
+u8 serial_wait(u64 ns);
+
 // ---- time
 
 u64 now_ns(void);
@@ -198,6 +203,8 @@ struct start_info {
 const struct start_info *start_info(void);
 // The table with this signature through the XSDT (or RSDT), or NULL.
 const u8 *acpi_table(const char *signature);
+// Address of the operation region in system memory that the DSDT declares under this name, mapped; 0 without one.
+u64 acpi_region(const char *name);
 
 // ---- end
 
