@@ -1,0 +1,40 @@
+/** Virtio device types (VIRTIO 1.3, 5). */
+export const VirtioType = {
+  NET: 1,
+  BLOCK: 2,
+  CONSOLE: 3,
+  RNG: 4,
+  BALLOON: 5,
+  RTC: 17,
+  VSOCK: 19,
+  IOMMU: 23,
+  MEM: 24,
+  FS: 26,
+  PMEM: 27,
+  WATCHDOG: 35,
+} as const;
+
+/**
+ * What the transport has to know of a virtio device: made from plain data on each thread, by the same function on both
+ * sides. What the device does with its queues is its back end's business.
+ */
+export interface VirtioDevice {
+  /** VIRTIO 1.3, 5. */
+  readonly type: number;
+  /** Descriptors of each queue at most: powers of two up to 32768. */
+  readonly queueSizes: readonly number[];
+  /** With fewer queues enabled at DRIVER_OK, the device asks for a reset. */
+  readonly minQueues: number;
+  /** Feature bits offered. The transport adds VERSION_1. */
+  readonly features: readonly number[];
+  /** Device configuration at power-on. Empty for devices without. */
+  readonly config: Uint8Array;
+  /**
+   * Takes a driver's write to the device configuration, inside its bytes and under the device's lock. Without it, the
+   * configuration is read-only.
+   * @param config the live bytes
+   * @param size 1, 2, 4 or 8 bytes
+   * @param value bits 31:0 of what is written
+   */
+  writeConfig?(config: Uint8Array, offset: number, size: number, value: number): void;
+}
