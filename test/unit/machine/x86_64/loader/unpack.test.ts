@@ -77,9 +77,7 @@ describe("formats", () => {
 describe("bad data", () => {
   test.each(PACKED)("%s of another size than it should have", async (format, packed, plain) => {
     expect(await unpack(format, packed, plain.length + 1)).toBeInstanceOf(UnpackError);
-    const shorter = await unpack(format, packed, plain.length - 1);
-    // LZ4 frames have no end: what is asked for is there.
-    if (format !== "lz4") expect(shorter).toBeInstanceOf(UnpackError);
+    expect(await unpack(format, packed, plain.length - 1)).toBeInstanceOf(UnpackError);
     expect(await unpack(format, new Uint8Array(0), plain.length)).toBeInstanceOf(UnpackError);
   });
 
@@ -139,12 +137,12 @@ describe("bad data", () => {
   });
 
   test("xz whose checksum differs", async () => {
-    const stream = xz("incompressible");
     const damaged = xz("branches");
-    const at = damaged.length - 12 - 8 - 4 - 4;
+    // The footer says how large the index before it is, and the checksum of the last block is in front of that.
+    const indexSize = (damaged.readUInt32LE(damaged.length - 8) + 1) * 4;
+    const at = damaged.length - 12 - indexSize - 4;
     damaged[at] = (damaged[at] ?? 0) ^ 1;
-    expect(String(await unpack("xz", damaged, 3000))).toContain("xz:");
-    expect(await unpack("xz", stream, 300)).toEqual(Buffer.from(randomBytes(4, 300)));
+    expect(String(await unpack("xz", damaged, 3000))).toContain("a block's checksum differs");
   });
 
   test("messages name the format and the place", async () => {
