@@ -61,14 +61,15 @@ export const packageOf = (...elements: readonly Operand[]): Term => packageOfEac
  * @throws RangeError when `id` is none
  */
 export function eisaId(id: string): Term {
-  const product = Number.parseInt(id.slice(3), 16);
+  const digits = id.slice(3);
+  const product = Number.parseInt(digits, 16);
+  if (product.toString(16).toUpperCase().padStart(4, "0") !== digits) throw new RangeError(`"${id}" is not an EISA ID`);
   let vendor = 0;
   for (let i = 0; i < 3; i++) {
     const letter = id.charCodeAt(i) - 0x40;
     if (!(letter >= 1 && letter <= 26)) throw new RangeError(`"${id}" is not an EISA ID`);
     vendor = (vendor << 5) | letter;
   }
-  if (id.length !== 7 || !(product >= 0)) throw new RangeError(`"${id}" is not an EISA ID`);
   return integer(swapBytes(product) * 0x1_0000 + swapBytes(vendor));
 }
 
