@@ -36,7 +36,7 @@ export class Guest implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
   #since: number;
 
-  private constructor(driver: VmmDriver, command: string[], runDir: string) {
+  private constructor(driver: VmmDriver, command: string[], runDir: string, mirror?: (chunk: Uint8Array) => void) {
     const setpriv = findTool("setpriv");
     if (setpriv === undefined) throw new SetupError("setpriv (util-linux) is needed");
     this.#driver = driver;
@@ -47,17 +47,20 @@ export class Guest implements AsyncDisposable {
       terminal: {
         cols: 132,
         rows: 43,
-        data: (_terminal, chunk) => this.console.feed(chunk),
+        data: (_terminal, chunk) => {
+          mirror?.(chunk);
+          this.console.feed(chunk);
+        },
         exit: () => this.console.close(`the VMM closed its terminal (status ${this.#child.exitCode ?? "unknown"})`),
       },
     });
   }
 
-  /** Starts a VMM with this guest. */
-  static async start(driver: VmmDriver, spec: GuestSpec): Promise<Guest> {
+  /** Starts a VMM with this guest. @param mirror gets what the console shows, as it comes */
+  static async start(driver: VmmDriver, spec: GuestSpec, mirror?: (chunk: Uint8Array) => void): Promise<Guest> {
     const runDir = await mkdtemp(join(tmpdir(), "guest-"));
     const withAgent = { ...spec, cmdline: [...(spec.cmdline ?? []), "lab.agent"] };
-    return new Guest(driver, driver.command(withAgent, runDir), runDir);
+    return new Guest(driver, driver.command(withAgent, runDir), runDir, mirror);
   }
 
   /** Waits until the guest's session serves commands, after the start and after each reboot. */
@@ -74,6 +77,12 @@ export class Guest implements AsyncDisposable {
       kernel: fields.get("kernel") ?? "",
       wallMs,
     };
+  }
+
+  /** Waits until the guest starts its first program. Milliseconds from the start of the VMM. Works on a console that needs no module. */
+  async atInit(): Promise<number> {
+    await this.console.waitFor(/<lab init /, BOOT_TIMEOUT_MS);
+    return performance.now() - this.#since;
   }
 
   /** Runs a shell command in the guest; output is stdout and stderr as one, without the last line end. */

@@ -76,9 +76,15 @@ function qemuArguments(job: string, assets: { kernel: string; initramfs: string 
   ];
 }
 
-async function tail(path: string): Promise<string> {
+/** The end of a kernel log, or what follows the first sign of a crash in it. */
+function essence(log: string): string {
+  const crash = log.search(/^.*(\bBUG\b|Oops|Kernel panic|int3|general protection|unable to handle)/m);
+  return crash === -1 ? log.slice(-LOG_TAIL) : log.slice(crash, crash + LOG_TAIL);
+}
+
+async function contents(path: string): Promise<string> {
   const file = Bun.file(path);
-  return (await file.exists()) ? (await file.text()).trim().slice(-LOG_TAIL) : "";
+  return (await file.exists()) ? (await file.text()).trim() : "";
 }
 
 async function pump(stream: ReadableStream<Uint8Array>, sink: (chunk: Uint8Array) => void): Promise<void> {
@@ -134,11 +140,13 @@ async function boot(
     child.kill("SIGKILL");
   }
   const milliseconds = performance.now() - started;
-  const status = /^exit (\d+)$/m.exec(await tail(join(job, "status")))?.[1];
+  const status = /^exit (\d+)$/m.exec(await contents(join(job, "status")))?.[1];
   if (status !== undefined) return { status: Number(status), milliseconds };
   const what = timedOut
     ? `did not end within ${Math.round(options.timeoutMs / 1000)} s`
     : `ended by itself, status ${child.exitCode ?? child.signalCode}, without one from the command`;
-  const logs = [await tail(join(job, "stderr")), await tail(join(job, "console"))].filter((log) => log !== "");
+  const logs = [await contents(join(job, "stderr")), essence(await contents(join(job, "console")))].filter(
+    (log) => log !== "",
+  );
   throw new LabError([`The emulated KVM host ${what}`, ...logs].join("\n"));
 }

@@ -19,6 +19,8 @@ export interface GuestSpec {
   readonly disks: readonly DiskSpec[];
   /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. */
   readonly root?: string;
+  /** Let the kernel print its messages on the console. */
+  readonly verbose?: boolean;
   /** Further words of the kernel command line. */
   readonly cmdline?: readonly string[];
 }
@@ -43,7 +45,7 @@ export function kernelCmdline(spec: GuestSpec): string {
   const { CH_LAB_EMULATED } = process.env;
   return [
     `console=${spec.console}`,
-    "quiet",
+    ...(spec.verbose === true ? [] : ["quiet"]),
     "panic=-1",
     ...(spec.root === undefined ? [] : [`root=${spec.root}`, "rw"]),
     ...(CH_LAB_EMULATED === "1" ? EMULATED_CMDLINE : []),

@@ -1,6 +1,7 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { asset } from "./cache.ts";
+import { run } from "./exec.ts";
 import { debianKernel } from "./kernels.ts";
 import { ensurePackages } from "./packages.ts";
 import { packInitramfs, stageBusybox, stageScript } from "./rootfs.ts";
@@ -33,16 +34,30 @@ export interface HostAssets {
 }
 
 export async function hostAssets(): Promise<HostAssets> {
-  await ensurePackages(["qemu-system-x86", "busybox-static", "cpio", "kmod", "xz-utils", "lz4", "zstd"]);
+  await ensurePackages([
+    "qemu-system-x86",
+    "busybox-static",
+    "cpio",
+    "kmod",
+    "xz-utils",
+    "lz4",
+    "zstd",
+    "gcc",
+    "libc6-dev",
+  ]);
   const kernel = await debianKernel("host", HOST_MODULES);
   const recipe = await Promise.all(
-    ["host-assets.ts", "rootfs.ts", "host/init"].map((name) => Bun.file(join(import.meta.dir, name)).text()),
+    ["host-assets.ts", "rootfs.ts", "host/init", "host/hold-static-keys.c"].map((name) =>
+      Bun.file(join(import.meta.dir, name)).text(),
+    ),
   );
   const dir = await asset("lab-host", { kernel, recipe }, async (out) => {
     const root = join(out, "root");
     await stageBusybox(root);
     await cp(join(kernel.modulesRoot, "lib"), join(root, "lib"), { recursive: true });
     await stageScript(root, join(import.meta.dir, "host/init"), "init");
+    const holder = join(import.meta.dir, "host/hold-static-keys.c");
+    await run(["gcc", "-O1", "-static", "-Wall", "-Werror", "-o", join(root, "bin/hold-static-keys"), holder]);
     await packInitramfs(root, join(out, "initramfs"));
     await rm(root, { recursive: true });
   });
