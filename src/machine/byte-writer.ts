@@ -62,7 +62,7 @@ export class ByteWriter {
   /** The bytes of a byte string. */
   byteString(text: ByteString): void {
     const at = this.#extend(text.length);
-    Buffer.from(this.#bytes.buffer, at, text.length).write(text, "latin1");
+    this.#bytes.set(Buffer.from(text, "latin1"), at);
   }
 
   zeros(count: number): void {
