@@ -46,10 +46,21 @@ function spec(assets: GuestAssets, disk: string): GuestSpec {
   };
 }
 
+/** Shows a console line by line, without the lines the guest writes for the harness. */
+function lineViewer(): (chunk: Uint8Array) => void {
+  const decoder = new TextDecoder();
+  let partial = "";
+  return (chunk) => {
+    const lines = (partial + decoder.decode(chunk, { stream: true })).split("\n");
+    partial = lines.pop() ?? "";
+    for (const line of lines)
+      if (!/^<lab [^>]*>\r*$/.test(line)) process.stdout.write(`${line.replaceAll("\r", "")}\n`);
+  };
+}
+
 async function tour(assets: GuestAssets, disk: string): Promise<void> {
   const vmm = vmmUnderTest();
-  const show = (chunk: Uint8Array) => process.stdout.write(chunk);
-  await using guest = await Guest.start(vmm, spec(assets, disk), show);
+  await using guest = await Guest.start(vmm, spec(assets, disk), lineViewer());
   const report = await guest.ready();
   for (const command of TOUR) {
     process.stdout.write(`\n# ${command}\n`);
