@@ -21,6 +21,8 @@ export interface GuestSpec {
   readonly root?: string;
   /** Let the kernel print its messages on the console. */
   readonly verbose?: boolean;
+  /** The power button will be pressed, so there has to be a way to do it. */
+  readonly powerButton?: boolean;
   /** Further words of the kernel command line. */
   readonly cmdline?: readonly string[];
 }
@@ -72,7 +74,7 @@ export const cloudHypervisor: VmmDriver = {
       ...["--cpus", `boot=${spec.vcpus}`, "--memory", `size=${spec.memoryMiB}M`],
       ...(disks.length === 0 ? [] : ["--disk", ...disks]),
       ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
-      ...["--api-socket", `path=${join(runDir, "api.sock")}`],
+      ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
     ];
   },
   async pressPowerButton(runDir) {

@@ -59,6 +59,7 @@ test(
       console: "hvc0",
       disks: [{ path: root }],
       root: "/dev/vda1",
+      powerButton: true,
     });
     await guest.ready();
     await guest.run("echo kept >/root/kept");
