@@ -56,18 +56,49 @@ export function describeOutcome(outcome: PayloadOutcome): string {
 
 /** A machine that runs a payload, with the guest's serial port on its standard input and output. */
 export class PayloadProcess {
-  readonly #process: Subprocess<"pipe", "pipe", "pipe">;
+  readonly #process: Subprocess;
+  readonly #write: (text: string) => void;
+  readonly #decoder = new TextDecoder();
+  readonly #streams: Promise<string>;
   readonly #started = performance.now();
   readonly #lines: string[] = [];
-  readonly #waiters = new Set<{ check: (line: string) => boolean; done: (line: string | null) => void }>();
   readonly #outcome: Promise<PayloadOutcome>;
   #firstByteMs: number | null = null;
   #partial = "";
+  #cursor = 0;
+  #wake: () => void = () => {};
   #ended = false;
 
-  /** `timeoutMs` is the whole life of the process: it is killed when that is over. */
-  constructor(command: readonly string[], timeoutMs: number) {
-    this.#process = Bun.spawn([...command], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  /**
+   * `timeoutMs` is the whole life of the process: it is killed when that is over. With `terminal`, standard input, output
+   * and error are a pseudo-terminal: some machines take input for the serial port from nothing less.
+   */
+  constructor(command: readonly string[], timeoutMs: number, terminal = false) {
+    if (terminal) {
+      let closed: () => void = () => {};
+      const drained = new Promise<string>((done) => {
+        closed = () => done("");
+      });
+      const process = Bun.spawn([...command], {
+        terminal: {
+          cols: 80,
+          rows: 25,
+          data: (_terminal, bytes) => this.#receive(bytes),
+          exit: () => closed(),
+        },
+      });
+      this.#process = process;
+      this.#streams = drained;
+      this.#write = (text) => process.terminal?.write(text);
+    } else {
+      const process = Bun.spawn([...command], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+      this.#process = process;
+      this.#streams = this.#readPipes(process.stdout, process.stderr);
+      this.#write = (text) => {
+        process.stdin.write(text);
+        process.stdin.flush();
+      };
+    }
     this.#outcome = this.#collect(timeoutMs);
   }
 
@@ -77,8 +108,12 @@ export class PayloadProcess {
 
   /** Bytes for the guest's serial port. */
   write(text: string): void {
-    this.#process.stdin.write(text);
-    this.#process.stdin.flush();
+    this.#write(text);
+  }
+
+  /** A new size for the terminal. */
+  resize(columns: number, rows: number): void {
+    this.#process.terminal?.resize(columns, rows);
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -86,23 +121,25 @@ export class PayloadProcess {
   }
 
   /**
-   * The first complete line, of those already seen or still to come, that the check accepts.
+   * The next line that the check accepts, after the one that the last call returned; what lies between is passed over.
    * Throws PayloadError when the machine ends without one.
    */
-  async line(check: (line: string) => boolean): Promise<string> {
-    const seen = this.#lines.find(check);
-    if (seen !== undefined) {
-      return seen;
-    }
-    const line = this.#ended
-      ? null
-      : await new Promise<string | null>((done) => {
-          this.#waiters.add({ check, done });
+  async nextLine(check: (line: string) => boolean): Promise<string> {
+    for (;;) {
+      const line = this.#lines[this.#cursor];
+      if (line !== undefined) {
+        this.#cursor++;
+        if (check(line)) {
+          return line;
+        }
+      } else if (this.#ended) {
+        throw new PayloadError(`the machine ended before the awaited line:\n${describeOutcome(await this.#outcome)}`);
+      } else {
+        await new Promise<void>((wake) => {
+          this.#wake = wake;
         });
-    if (line === null) {
-      throw new PayloadError(`the machine ended before the awaited line:\n${describeOutcome(await this.#outcome)}`);
+      }
     }
-    return line;
   }
 
   /** Resolves when the process has ended. */
@@ -112,27 +149,24 @@ export class PayloadProcess {
 
   #take(line: string): void {
     this.#lines.push(line);
-    for (const waiter of [...this.#waiters]) {
-      if (waiter.check(line)) {
-        this.#waiters.delete(waiter);
-        waiter.done(line);
-      }
+    this.#wake();
+  }
+
+  #receive(bytes: Uint8Array): void {
+    this.#firstByteMs ??= performance.now() - this.#started;
+    const pieces = (this.#partial + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#partial = pieces.pop() ?? "";
+    for (const piece of pieces) {
+      this.#take(piece.replace(/\r$/, ""));
     }
   }
 
-  async #readOutput(): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of this.#process.stdout) {
-      this.#firstByteMs ??= performance.now() - this.#started;
-      const pieces = (this.#partial + decoder.decode(chunk, { stream: true })).split("\n");
-      this.#partial = pieces.pop() ?? "";
-      for (const piece of pieces) {
-        this.#take(piece.replace(/\r$/, ""));
-      }
+  async #readPipes(stdout: ReadableStream<Uint8Array>, stderr: ReadableStream<Uint8Array>): Promise<string> {
+    const words = new Response(stderr).text();
+    for await (const chunk of stdout) {
+      this.#receive(chunk);
     }
-    if (this.#partial !== "") {
-      this.#take(this.#partial);
-    }
+    return words;
   }
 
   async #collect(timeoutMs: number): Promise<PayloadOutcome> {
@@ -141,16 +175,13 @@ export class PayloadProcess {
       timedOut = true;
       this.#process.kill("SIGKILL");
     }, timeoutMs);
-    const [stderr] = await Promise.all([
-      new Response(this.#process.stderr).text(),
-      this.#readOutput(),
-      this.#process.exited,
-    ]);
+    const [stderr] = await Promise.all([this.#streams, this.#process.exited]);
+    if (this.#partial !== "") {
+      this.#take(this.#partial);
+    }
     clearTimeout(timer);
     this.#ended = true;
-    for (const waiter of this.#waiters) {
-      waiter.done(null);
-    }
+    this.#wake();
     const failures = this.#lines.filter((line) => line.startsWith("FAIL")).map((line) => line.slice(5));
     return {
       exitCode: this.#process.exitCode,

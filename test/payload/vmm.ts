@@ -16,6 +16,8 @@ export interface VmmOptions {
   /** More arguments, such as `--disk` and `--rng`. */
   readonly extra?: readonly string[];
   readonly timeoutMs?: number;
+  /** Runs on a pseudo-terminal, without which `tty` takes no input. */
+  readonly terminal?: boolean;
 }
 
 /** The built monitor. Throws PayloadBuildError when `npm run build` has not been run. */
@@ -38,7 +40,7 @@ export async function startOnVmm(name: string, options: VmmOptions = {}): Promis
     ...["--serial", options.serial ?? "tty", "--console", options.console ?? "off"],
     ...(options.extra ?? []),
   ];
-  return new PayloadProcess(command, options.timeoutMs ?? 60_000);
+  return new PayloadProcess(command, options.timeoutMs ?? 60_000, options.terminal ?? false);
 }
 
 /** Runs a payload on our monitor to its end. */

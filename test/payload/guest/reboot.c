@@ -4,16 +4,6 @@
 
 #define MARK 0x1122334455667788
 
-static long triple_fault_call(long unused) {
-  struct __attribute__((packed)) {
-    u16 limit;
-    u64 base;
-  } none = {0, 0};
-  (void)unused;
-  __asm__ volatile("lidt %0; int3" ::"m"(none));
-  return 0;
-}
-
 void payload(void) {
   volatile u64 *mark = allocate(4096, 4096);
   expect(*mark == 0, "RAM kept %lx over the reset", *mark);
@@ -24,7 +14,7 @@ void payload(void) {
   if (command == 'a') out8(0x600, 0x01);
   if (command == 'i') out8(0x64, 0xfe);
   if (command == 'c') out8(0x70, 0x8f), out8(0x71, 0x00);
-  if (command == 't') kernel_call(triple_fault_call, 0);
+  if (command == 't') kernel_call(triple_fault, 0);
   spin_ns(5000000000);
   fail("the machine survived reset %c", command);
 }

@@ -209,6 +209,8 @@ u64 acpi_region(const char *name);
 // ---- end
 
 __attribute__((noreturn)) void power_off(void);
+// For kernel_call: an exception without an interrupt table.
+long triple_fault(long unused);
 
 // A payload: its return ends the guest, with "PASS" when nothing was reported as failed.
 void payload(void);
