@@ -245,7 +245,7 @@ long triple_fault(long unused) {
     u64 base;
   } none = {0, 0};
   (void)unused;
-  __asm__ volatile("lidt %0; int3" ::"m"(none));
+  __asm__ volatile("lidt %0; ud2" ::"m"(none));
   return 0;
 }
 
