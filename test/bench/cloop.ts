@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { buildPayload, compilerPath, PayloadBuildError } from "../payload/build.ts";
+import { buildPayload } from "../payload/build.ts";
 import { type PayloadOutcome, PayloadProcess } from "../payload/process.ts";
 import { asset } from "../setup/cache.ts";
+import { runText } from "../setup/exec.ts";
 
 const source = join(import.meta.dir, "cloop.c");
 const flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"];
@@ -10,15 +11,7 @@ const flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"];
 async function buildCLoop(): Promise<string> {
   const recipe = { flags, source: readFileSync(source, "utf8") };
   const folder = await asset("cloop", recipe, async (dir) => {
-    const compile = Bun.spawn([compilerPath(), ...flags, "-o", join(dir, "cloop"), source], {
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    const words = await new Response(compile.stderr).text();
-    if ((await compile.exited) !== 0) {
-      throw new PayloadBuildError(`gcc could not build the C loop:\n${words}`);
-    }
+    await runText(["gcc", ...flags, "-o", join(dir, "cloop"), source]);
   });
   return join(folder, "cloop");
 }

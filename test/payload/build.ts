@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { asset } from "../setup/cache.ts";
+import { runText, SetupError } from "../setup/exec.ts";
 
 const guestFolder = join(import.meta.dir, "guest");
 const runtimeFolder = join(guestFolder, "runtime");
@@ -32,11 +33,6 @@ const flags = [
   "-Wl,--no-warn-rwx-segments",
 ];
 
-/** A payload could not be built; the message says what to install or shows the compiler's own words. */
-export class PayloadBuildError extends Error {
-  override readonly name = "PayloadBuildError";
-}
-
 /** Names of all payload programs, sorted. */
 export function payloadNames(): string[] {
   return readdirSync(guestFolder)
@@ -45,49 +41,32 @@ export function payloadNames(): string[] {
     .sort();
 }
 
-/** The C compiler. Throws PayloadBuildError when it is not installed. */
-export function compilerPath(): string {
-  const path = Bun.which("gcc");
-  if (path === null) {
-    throw new PayloadBuildError("gcc is needed to build the test guests: install it (Debian: apt-get install gcc)");
-  }
-  return path;
-}
-
 /**
  * Compiles one payload (a file of test/payload/guest) to a PVH ELF and returns its path in the test cache. The path
  * depends on every source file, the flags and the compiler version, so a second call finds the first one's file.
- * @throws PayloadBuildError when gcc is missing, the name is unknown or the compiler reports an error.
+ * @throws SetupError when gcc is missing, the name is unknown or the compiler reports an error.
  */
 export async function buildPayload(name: string): Promise<string> {
   if (!payloadNames().includes(name)) {
-    throw new PayloadBuildError(`no payload named ${name}; there are: ${payloadNames().join(", ")}`);
+    throw new SetupError(`no payload named ${name}; there are: ${payloadNames().join(", ")}`);
   }
-  const gcc = compilerPath();
   const source = join(guestFolder, `${name}.c`);
   const runtime = readdirSync(runtimeFolder)
     .sort()
     .map((entry) => join(runtimeFolder, entry));
   const recipe = {
     flags,
-    compiler: Bun.spawnSync([gcc, "--version"]).stdout.toString(),
+    compiler: await runText(["gcc", "--version"]),
     sources: [source, ...runtime].map((path) => [path.slice(guestFolder.length), readFileSync(path, "utf8")]),
   };
   const folder = await asset(`payload-${name}`, recipe, async (dir) => {
-    const compile = Bun.spawn(
-      [
-        gcc,
-        ...flags,
-        `-Wl,-T,${join(runtimeFolder, "payload.ld")}`,
-        ...["-o", join(dir, `${name}.elf`), source],
-        ...runtime.filter((path) => /\.(c|S)$/.test(path)),
-      ],
-      { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
-    );
-    const words = await new Response(compile.stderr).text();
-    if ((await compile.exited) !== 0) {
-      throw new PayloadBuildError(`gcc could not build payload ${name}:\n${words}`);
-    }
+    await runText([
+      "gcc",
+      ...flags,
+      `-Wl,-T,${join(runtimeFolder, "payload.ld")}`,
+      ...["-o", join(dir, `${name}.elf`), source],
+      ...runtime.filter((path) => /\.(c|S)$/.test(path)),
+    ]);
   });
   return join(folder, `${name}.elf`);
 }

@@ -1,4 +1,5 @@
-import { buildPayload, PayloadBuildError } from "./build.ts";
+import { findTool, SetupError } from "../setup/exec.ts";
+import { buildPayload } from "./build.ts";
 import { type PayloadOutcome, PayloadProcess } from "./process.ts";
 
 /** How to run a payload on QEMU. */
@@ -15,11 +16,11 @@ export interface QemuOptions {
   readonly timeoutMs?: number;
 }
 
-/** The QEMU binary for this architecture. Throws PayloadBuildError when it is not installed. */
+/** The QEMU binary for this architecture. Throws SetupError when it is not installed. */
 export function qemuPath(): string {
-  const path = Bun.which("qemu-system-x86_64");
-  if (path === null) {
-    throw new PayloadBuildError("QEMU is needed here: install it (Debian: apt-get install qemu-system-x86)");
+  const path = findTool("qemu-system-x86_64");
+  if (path === undefined) {
+    throw new SetupError("QEMU is needed here: install it (Debian: apt-get install qemu-system-x86)");
   }
   return path;
 }

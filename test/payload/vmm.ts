@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { buildPayload, PayloadBuildError } from "./build.ts";
+import { SetupError } from "../setup/exec.ts";
+import { buildPayload } from "./build.ts";
 import { type PayloadOutcome, PayloadProcess } from "./process.ts";
 
 /** How to run a payload on our own monitor. */
@@ -20,11 +21,11 @@ export interface VmmOptions {
   readonly terminal?: boolean;
 }
 
-/** The built monitor. Throws PayloadBuildError when `npm run build` has not been run. */
+/** The built monitor. Throws SetupError when `npm run build` has not been run. */
 export function vmmPath(): string {
   const path = join(import.meta.dir, "..", "..", "dist", "cloud-hypervisor");
   if (!existsSync(path)) {
-    throw new PayloadBuildError(`${path} does not exist: run npm run build first`);
+    throw new SetupError(`${path} does not exist: run npm run build first`);
   }
   return path;
 }

@@ -1,0 +1,83 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { scratchDir } from "../setup/cache.ts";
+import { expectPass } from "./expect.ts";
+import { runOnVmm } from "./vmm.ts";
+
+const MIB = 1 << 20;
+const SECTOR = 512;
+const DISK_BYTES = 64 * MIB;
+
+let folder: string;
+const path = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await scratchDir("payload-block");
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** What blkcheck leaves in sectors 2048 to 2175. */
+function expectedTail(): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: 128 * SECTOR }, (_, at) => {
+    const i = at % SECTOR;
+    return ((2048 + Math.floor(at / SECTOR)) * 7 + i + (i >> 8)) & 255;
+  });
+}
+
+async function makeDisk(name: string, fill: number): Promise<string> {
+  await Bun.write(path(name), new Uint8Array(DISK_BYTES).fill(fill));
+  return path(name);
+}
+
+describe("virtio-blk", () => {
+  const variants = [
+    ["with io_uring", ""],
+    ["with the synchronous engine", ",_disable_io_uring=on,_disable_aio=on"],
+    ["with direct I/O", ",direct=on"],
+    ["with a queue of 1024", ",queue_size=1024"],
+  ] as const;
+
+  test.each(variants)("every request, error and ring wrap %s", async (_name, options) => {
+    const disk = await makeDisk("disk.raw", 0x11);
+    const other = await makeDisk("readonly.raw", 0x22);
+    const outcome = await runOnVmm("blkcheck", {
+      cmdline: "ro=1 strict=1 id=payload-disk",
+      extra: [
+        "--disk",
+        `path=${disk},image_type=raw,serial=payload-disk${options}`,
+        `path=${other},image_type=raw,readonly=on${options}`,
+      ],
+    });
+    expectPass(outcome);
+    const written = new Uint8Array(await Bun.file(disk).arrayBuffer());
+    expect(written.length).toBe(DISK_BYTES);
+    expect(written.subarray(2048 * SECTOR, 2176 * SECTOR)).toEqual(expectedTail());
+    expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
+    const untouched = new Uint8Array(await Bun.file(other).arrayBuffer());
+    expect(untouched.every((byte) => byte === 0x22)).toBeTrue();
+  });
+
+  test("several queues on several vCPUs", async () => {
+    const disk = await makeDisk("queues.raw", 0);
+    const outcome = await runOnVmm("blkbench", {
+      cmdline: "op=randwrite queues=2 cpus=2 qd=16 seconds=1",
+      cpus: "boot=2",
+      extra: ["--disk", `path=${disk},image_type=raw,num_queues=2`],
+    });
+    expectPass(outcome);
+    expect(outcome.results[0]).toMatchObject({ queues: "2", cpus: "2" });
+  });
+
+  test("MSI-X: delivery, masks, pending bits, suppression, destinations", async () => {
+    const disk = await makeDisk("msix.raw", 0);
+    const outcome = await runOnVmm("msix", {
+      cmdline: "cpus=2",
+      cpus: "boot=2",
+      extra: ["--disk", `path=${disk},image_type=raw`],
+    });
+    expectPass(outcome);
+  });
+});
