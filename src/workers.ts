@@ -4,4 +4,6 @@
  */
 export const WORKERS = {
   vcpu: new URL("./vmm/workers/vcpu.ts", import.meta.url).href,
+  io: new URL("./vmm/workers/io.ts", import.meta.url).href,
+  block: new URL("./vmm/workers/block.ts", import.meta.url).href,
 } as const;

@@ -36,6 +36,7 @@ async function run(request: RunRequest): Promise<number> {
     const vmm = new Vmm(settings, request.noShutdown);
     process.on("SIGTERM", vmm.stop);
     process.on("SIGINT", vmm.stop);
+    process.on("SIGWINCH", vmm.resizeConsole);
     await vmm.run(vmConfig(request, logging));
     consola.info("cloud-hypervisor exited successfully");
     return 0;

@@ -1,3 +1,4 @@
+import type { BlockWiring } from "../devices/virtio/block/device.ts";
 import type { VcpuHandle } from "../hypervisor/hypervisor.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
@@ -17,4 +18,16 @@ export interface JobBase {
 /** Run a vCPU, which has been set up, until it stops. */
 export interface VcpuJob extends JobBase {
   readonly vcpu: VcpuHandle;
+}
+
+/** Serve all devices with little traffic. */
+export interface IoJob extends JobBase {
+  /** Where the serial port's input comes from. */
+  readonly serialInputFd: number | undefined;
+}
+
+/** Serve one queue of a block device. */
+export interface BlockJob extends JobBase {
+  readonly device: BlockWiring;
+  readonly queue: number;
 }

@@ -1,23 +1,28 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { IOAPIC_PINS } from "../devices/ioapic.ts";
 import type { MachineRequests } from "../devices/lines.ts";
-import { createEventFd } from "../host/eventfd.ts";
+import { PciConfigPorts } from "../devices/pci/config-ports.ts";
+import { HostBridge } from "../devices/pci/host-bridge.ts";
+import { PciSegment } from "../devices/pci/segment.ts";
 import { GsiRouting } from "../hypervisor/kvm/gsi-routing.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
 import { KvmVm } from "../hypervisor/kvm/vm.ts";
 import { KVM_IDENTITY_MAP, KVM_TSS } from "../machine/x86_64/layout.ts";
+import { MachineDevices } from "../machine/x86_64/machine-devices.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
-import { PlatformDevices } from "../machine/x86_64/platform-devices.ts";
+import { PORTS } from "../machine/x86_64/platform.ts";
 import { wirePlatform } from "../machine/x86_64/platform-wiring.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { GuestRam } from "../memory/ram.ts";
 import { SharedArena } from "../threads/arena.ts";
-import { blockAt, refTo } from "../threads/block-ref.ts";
+import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
-import { type ConsoleEnds, openConsole } from "./console-files.ts";
+import { openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
+import { type BlockQueueThread, VirtioDevices } from "./virtio-devices.ts";
+import { VmThread } from "./vm-thread.ts";
 
 const log = logger("machine");
 
@@ -37,8 +42,12 @@ export class Machine implements Disposable {
   readonly memory: GuestMemory;
   readonly wiring: MachineWiring;
   /** The main thread's own instances. */
-  readonly platform: PlatformDevices;
-  readonly serial: ConsoleEnds | undefined;
+  readonly devices: MachineDevices;
+  /** The thread of all devices with little traffic. */
+  readonly ioThread: VmThread;
+  readonly blockThreads: readonly BlockQueueThread[];
+  /** Where the serial port's input comes from. */
+  readonly serialInputFd: number | undefined;
   readonly #resources: DisposableStack;
 
   /** @throws SysError, RamError, ConsoleError and the devices' own errors; nothing is left behind then */
@@ -59,32 +68,52 @@ export class Machine implements Disposable {
     });
 
     const routing = refTo(this.arena.allocate(GsiRouting.sizeOf(IrqfdAllocator.capacity)));
-    const irqfds = new IrqfdAllocator(this.kvm, descriptors);
-    this.serial = openConsole("--serial", config.serial, descriptors);
+    const irqfd = new IrqfdAllocator(this.kvm, descriptors).allocate;
+    this.ioThread = new VmThread("io", this.arena);
+    resources.adopt(this.ioThread, ({ control }) => control.close());
+    const serial = openConsole("--serial", config.serial, descriptors);
     const debugConsole = openConsole("--debug-console", config.debug_console ?? { mode: "Off" }, descriptors);
+    this.serialInputFd = serial?.inputFd;
+    const platform = wirePlatform(this.arena, irqfd, {
+      memory: { below4g: plan.ramBelow4g, above4g: plan.ramAbove4g },
+      bootVcpus: config.cpus.boot_vcpus,
+      maxVcpus: config.cpus.max_vcpus,
+      segments: plan.segments.length,
+      controllers: plan.space.controllers,
+      serial: serial && { outputFd: serial.outputFd, wakeFd: this.ioThread.control.wakeFd },
+      debugConsole:
+        debugConsole?.outputFd === undefined
+          ? undefined
+          : { port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT, outputFd: debugConsole.outputFd },
+    });
+    const [segment] = plan.segments;
+    if (segment === undefined) throw new Error("a machine has at least one PCI segment");
+    const { wirings, blockThreads } = new VirtioDevices(config, {
+      arena: this.arena,
+      descriptors,
+      irqfd,
+      owner: resources,
+      segment,
+      ioThread: this.ioThread,
+      console: openConsole("--console", config.console, descriptors),
+    });
+    this.blockThreads = blockThreads;
+    const block = (size: number): BlockRef => refTo(this.arena.allocate(size));
     this.wiring = {
       vmFd: this.kvm.fd,
       routing,
       ram: ram.regions,
-      platform: wirePlatform(this.arena, irqfds.allocate, {
-        memory: { below4g: plan.ramBelow4g, above4g: plan.ramAbove4g },
-        bootVcpus: config.cpus.boot_vcpus,
-        maxVcpus: config.cpus.max_vcpus,
-        segments: plan.segments.length,
-        controllers: plan.space.controllers,
-        serial: this.serial && { outputFd: this.serial.outputFd, wakeFd: descriptors.own(createEventFd()) },
-        debugConsole:
-          debugConsole?.outputFd === undefined
-            ? undefined
-            : { port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT, outputFd: debugConsole.outputFd },
-      }),
+      platform,
+      pci: {
+        segment: { number: 0, block: block(PciSegment.blockSize), memory32: segment.mmio32, memory64: segment.mmio64 },
+        ecamBase: segment.ecamBase,
+        configPorts: { block: block(PciConfigPorts.blockSize), ...PORTS.pciConfiguration },
+        hostBridge: block(HostBridge.blockSize),
+        devices: wirings,
+      },
     };
-    this.platform = new PlatformDevices(this.wiring.platform, {
-      machine: NO_REQUESTS,
-      router: new GsiRouting(this.kvm.fd, blockAt(routing)),
-      log: log.info,
-    });
-    this.platform.reset();
+    this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, log: log.info });
+    this.devices.reset();
     this.#resources = resources.move();
   }
 

@@ -1,11 +1,13 @@
 import { WorkerThread } from "../threads/worker.ts";
 import { WORKERS } from "../workers.ts";
-import type { VcpuJob } from "./jobs.ts";
+import type { BlockJob, IoJob, VcpuJob } from "./jobs.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 
 /** What each kind of worker is given and what it answers. */
 interface Kinds {
   readonly vcpu: { readonly job: VcpuJob; readonly result: VcpuOutcome };
+  readonly io: { readonly job: IoJob; readonly result: void };
+  readonly block: { readonly job: BlockJob; readonly result: void };
 }
 
 /**

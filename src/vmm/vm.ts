@@ -1,6 +1,7 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
-import { isTerminal } from "../host/tty.ts";
+import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
+import { isTerminal, terminalSize } from "../host/tty.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
 import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
@@ -12,6 +13,7 @@ import { RawTerminal } from "./terminal.ts";
 import type { ThreadPool } from "./thread-pool.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { VcpuFactory } from "./vcpu-setup.ts";
+import { CONSOLE_ID } from "./virtio-devices.ts";
 import { VmThread } from "./vm-thread.ts";
 
 const log = logger("vm");
@@ -81,14 +83,13 @@ export class Vm {
     if (this.#stopped) return "stopped";
     this.#takeTerminal();
     log.info("booting");
-    return this.#watch(
-      this.#vcpuThreads.map((thread, index) => {
-        const { vcpu } = thread;
-        const worker = workers[index];
-        if (vcpu === undefined || worker === undefined) throw new Error(`vCPU ${index} has no thread`);
-        return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu });
-      }),
-    );
+    const vcpus = this.#vcpuThreads.map((thread, index) => {
+      const { vcpu } = thread;
+      const worker = workers[index];
+      if (vcpu === undefined || worker === undefined) throw new Error(`vCPU ${index} has no thread`);
+      return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu });
+    });
+    return this.#watch(vcpus, this.#startIo(machine));
   }
 
   /** Ends the VM as if its power cord were pulled. */
@@ -99,7 +100,14 @@ export class Vm {
 
   /** Presses the ACPI power button. */
   powerButton(): void {
-    this.#machine?.platform.ged.notify(GedEvent.POWER_BUTTON);
+    this.#machine?.devices.platform.ged.notify(GedEvent.POWER_BUTTON);
+  }
+
+  /** Tells the guest the size of the terminal it is on. */
+  resizeConsole(): void {
+    const size = this.#config.console.mode === "Tty" ? terminalSize(STDOUT) : undefined;
+    const device = this.#machine?.devices.pci.virtio(this.#config.console.id ?? CONSOLE_ID);
+    if (size !== undefined) device?.changeConfig(CONSOLE_SIZE_WORD, consoleSizeWord(size));
   }
 
   /** Gives everything back. `run` must be over. */
@@ -107,11 +115,33 @@ export class Vm {
     this.#resources.dispose();
   }
 
-  /** Waits for the first vCPU to end the VM, then for the others. @throws ThreadError at once */
-  async #watch(vcpus: readonly Promise<VcpuOutcome>[]): Promise<VcpuOutcome> {
-    const outcome = await Promise.race(vcpus);
+  /** A guest needs its I/O threads long after its first instruction, so they start when the vCPUs have been sent off. */
+  #startIo(machine: Machine): Promise<void>[] {
+    const { threads } = this.#host;
+    const { ioThread, blockThreads, serialInputFd } = machine;
+    const jobs = blockThreads.map(({ thread, wiring, index, affinity }) =>
+      threads
+        .thread("block", thread.name)
+        .run({ ...this.#job(thread, machine, affinity), device: wiring, queue: index }),
+    );
+    jobs.push(threads.thread("io", ioThread.name).run({ ...this.#job(ioThread, machine, undefined), serialInputFd }));
+    return jobs;
+  }
+
+  /**
+   * Waits for the first vCPU to end the VM, then for the others, and ends the I/O threads last: a vCPU may be waiting for
+   * one of them.
+   * @throws ThreadError at once
+   */
+  async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: readonly Promise<void>[]): Promise<VcpuOutcome> {
+    const failure = Promise.withResolvers<never>();
+    for (const job of [...vcpus, ...io]) job.catch(failure.reject);
+    const outcome = await Promise.race([...vcpus, failure.promise]);
     this.stop();
-    await Promise.all(vcpus);
+    await Promise.race([Promise.all(vcpus), failure.promise]);
+    for (const { thread } of this.#machine?.blockThreads ?? []) thread.stop();
+    this.#machine?.ioThread.stop();
+    await Promise.race([Promise.all(io), failure.promise]);
     return outcome;
   }
 

@@ -49,6 +49,9 @@ export class Vmm {
     this.#stopped.resolve();
   };
 
+  /** Tells the guest of the terminal's new size. */
+  readonly resizeConsole = (): void => this.#vm?.resizeConsole();
+
   /** Presses the guest's ACPI power button. */
   readonly powerButton = (): void => this.#vm?.powerButton();
 

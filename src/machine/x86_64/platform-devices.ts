@@ -73,11 +73,6 @@ export class PlatformDevices {
     };
   }
 
-  /** Puts every device in its state after power-on. For the thread that builds the machine. */
-  reset(): void {
-    for (const device of Object.values(this.stateful)) device.reset();
-  }
-
   /** Puts the devices on this thread's buses. @throws BusConflictError */
   attach(ports: Bus, mmio: Bus): void {
     const { machine, log } = this.#services;
