@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { flock } from "../../../src/block/image-lock.ts";
 import { AllocateFlag, BlockRequest } from "../../../src/block/linux-abi.ts";
+import { blockConfig } from "../../../src/devices/virtio/block/protocol.ts";
 import { virtqDescriptor } from "../../../src/devices/virtio/queue/layout.ts";
 import { epollEvent } from "../../../src/host/epoll.ts";
 import { Errno } from "../../../src/host/errno.ts";
@@ -32,6 +33,12 @@ const RENAMED: Readonly<Record<string, string | undefined>> = {
   "kvm_enable_cap.arg0": "args[0]",
   "kvm_enable_cap.pad": "args[1]",
   "io_uring_sqe.pad2": "__pad2",
+  "virtio_blk_config.cylinders": "geometry.cylinders",
+  "virtio_blk_config.heads": "geometry.heads",
+  "virtio_blk_config.sectors": "geometry.sectors",
+  "virtio_blk_config.writeback": "wce",
+  "virtio_blk_config.unused0": "unused",
+  "virtio_blk_config.unused2": undefined,
   // Reserved under another name in headers before Linux 6.5.
   "io_sqring_offsets.user_addr": undefined,
   "io_cqring_offsets.user_addr": undefined,
@@ -41,7 +48,7 @@ const RENAMED: Readonly<Record<string, string | undefined>> = {
 const C_NAMES: Readonly<Record<string, string>> = { virtq_desc: "vring_desc" };
 
 /** Descriptions of the beginning of a structure: their size is not C's. */
-const HEADS = new Set(["kvm_run", "io_uring_probe"]);
+const HEADS = new Set(["kvm_run", "io_uring_probe", "virtio_blk_config"]);
 
 /** What C must say: an expression and the value that this project uses for it. */
 const expectations = new Map<string, number>();
@@ -63,7 +70,8 @@ function expectConstants(prefix: string, constants: Readonly<Record<string, unkn
 
 const isLayout = (value: unknown): value is Layout => typeof value === "object" && value !== null && "offsets" in value;
 
-for (const layout of [epollEvent, flock, iovec, pollfd, termios, winsize, virtqDescriptor]) expectLayout(layout);
+for (const layout of [epollEvent, flock, iovec, pollfd, termios, winsize, blockConfig, virtqDescriptor])
+  expectLayout(layout);
 for (const value of [...Object.values(uring), ...Object.values(kvm)]) if (isLayout(value)) expectLayout(value);
 
 /** Structures that are filled in by offset. */
@@ -144,6 +152,7 @@ test("structures, requests and constants are those of the C headers", () => {
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
 int main(void) {
 ${prints.join("\n")}

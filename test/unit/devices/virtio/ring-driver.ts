@@ -141,6 +141,11 @@ export class RingDriver {
     return back;
   }
 
+  /** The used index up to which chains were taken back. */
+  get taken(): number {
+    return this.#used;
+  }
+
   /** The flags of the available ring. */
   setFlags(flags: number): void {
     this.#write16(this.setup.driverArea, flags);

@@ -1,0 +1,357 @@
+import type { Disk } from "../../../block/disk.ts";
+import { SECTOR_BYTES } from "../../../block/topology.ts";
+import type { GuestMemory } from "../../../memory/guest-memory.ts";
+import { type ThreadControl, ThreadRequest } from "../../../threads/control.ts";
+import { logger } from "../../../threads/log.ts";
+import type { DescriptorChain } from "../queue/descriptor-chain.ts";
+import { NO_CHAIN, type Queue } from "../queue/queue.ts";
+import { QueueError } from "../queue/queue-error.ts";
+import type { BackEnd, BackEndQueue } from "../transport/back-end.ts";
+import { type BlockSettings, canDiscard } from "./device.ts";
+import {
+  BlockFeature,
+  BlockRequest,
+  BlockStatus,
+  blockConfig,
+  FLAG_UNMAP,
+  HEADER_BYTES,
+  HEADER_SECTOR,
+  SEGMENT_BYTES,
+  SEGMENT_FLAGS,
+  SEGMENT_SECTORS,
+} from "./protocol.ts";
+
+const log = logger("block");
+
+const WRITEBACK = blockConfig.offsets.writeback;
+/** The length of a used element for a chain that is no request. */
+const NOTHING_WRITTEN = 0;
+/** Length of a used element whose status is all that was written. */
+const STATUS_BYTES = 1;
+
+/**
+ * Serves one queue of a block device (VIRTIO 1.3, 5.2.6) on a thread of its own, which sleeps only in the disk's `wait`.
+ * What is known of requests under way lies in flat arrays by tag: nothing is allocated for a request.
+ */
+export class BlockQueue {
+  readonly #backEnd: BackEnd;
+  readonly #queue: BackEndQueue;
+  readonly #disk: Disk;
+  readonly #memory: GuestMemory;
+  readonly #control: ThreadControl;
+  readonly #sectors: number;
+  readonly #readonly: boolean;
+  readonly #protectFirstSector: boolean;
+  readonly #canDiscard: boolean;
+  readonly #canWriteZeroes: boolean;
+  readonly #serial: Uint8Array;
+
+  /** Of the request under each tag. */
+  readonly #heads: Uint16Array;
+  /** Where its status goes, guest physical. */
+  readonly #statuses: Float64Array;
+  /** Length of its used element if it succeeds. */
+  readonly #written: Float64Array;
+  /** Whether it changes the disk, and so has to be made durable before it is done when there is no write cache. */
+  readonly #changes: Uint8Array;
+  /** Tags that no request is under; a stack. */
+  readonly #free: Uint16Array;
+  #freeCount: number;
+  #flushAccepted = false;
+  #writeCacheAccepted = false;
+
+  constructor(
+    backEnd: BackEnd,
+    queue: BackEndQueue,
+    settings: BlockSettings,
+    disk: Disk,
+    memory: GuestMemory,
+    control: ThreadControl,
+  ) {
+    const { tags } = disk;
+    this.#backEnd = backEnd;
+    this.#queue = queue;
+    this.#disk = disk;
+    this.#memory = memory;
+    this.#control = control;
+    this.#sectors = settings.image.size / SECTOR_BYTES;
+    this.#readonly = settings.image.readonly;
+    this.#protectFirstSector = settings.protectFirstSector;
+    this.#canDiscard = canDiscard(settings);
+    this.#canWriteZeroes = settings.image.canBeSparse;
+    this.#serial = settings.serial;
+    this.#heads = new Uint16Array(tags);
+    this.#statuses = new Float64Array(tags);
+    this.#written = new Float64Array(tags);
+    this.#changes = new Uint8Array(tags);
+    this.#free = Uint16Array.from({ length: tags }, (_, tag) => tag);
+    this.#freeCount = tags;
+    disk.watch(queue.doorbell);
+    disk.watch(control.wakeFd);
+  }
+
+  /**
+   * Serves the queue until the thread is asked to stop. No request is under way when this returns.
+   * @throws SysError when the host cannot do I/O any more
+   */
+  run(): void {
+    for (;;) {
+      if (this.#control.request !== ThreadRequest.RUN) {
+        this.#drain();
+        if (this.#control.request === ThreadRequest.STOP) return;
+        if (this.#control.park() === ThreadRequest.STOP) return;
+        // What was signalled around a pause may have got lost with a snapshot.
+        if (this.#queue.ring !== undefined) this.#queue.interrupt();
+      }
+      this.#followDriver();
+      if (!this.#pass()) this.#disk.wait(true);
+    }
+  }
+
+  /** Starts and ends with the driver. */
+  #followDriver(): void {
+    const change = this.#queue.update();
+    if (change === "none") return;
+    const { config } = this.#backEnd;
+    if (change === "recalled") {
+      this.#drain();
+      config[WRITEBACK] = 1;
+      this.#queue.release();
+      return;
+    }
+    this.#flushAccepted = this.#backEnd.hasFeature(BlockFeature.FLUSH);
+    this.#writeCacheAccepted = this.#backEnd.hasFeature(BlockFeature.CONFIG_WCE);
+    config[WRITEBACK] = this.#hasWriteCache() ? 1 : 0;
+  }
+
+  /**
+   * Whether a write may be reported done before it is durable (5.2.5.1): the driver has to know of flushing, and can
+   * decide at run time if it knows how.
+   */
+  #hasWriteCache(): boolean {
+    return this.#flushAccepted && (!this.#writeCacheAccepted || this.#backEnd.config[WRITEBACK] === 1);
+  }
+
+  /**
+   * Takes new requests and hands them on, gives finished ones back.
+   * @returns whether there may be more to do at once; otherwise the driver was asked to notify
+   */
+  #pass(): boolean {
+    try {
+      const { ring } = this.#queue;
+      if (ring === undefined) return this.#finishRequests();
+      const started = this.#startRequests(ring);
+      if (this.#disk.underWay > 0) this.#disk.wait(false);
+      const finished = this.#finishRequests();
+      this.#queue.publish();
+      if (this.#freeCount === 0) return finished;
+      return started || finished || ring.enableNotifications();
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      this.#queue.fail(error);
+      return false;
+    }
+  }
+
+  /** Waits until no request is under way, and shows the driver what has finished. */
+  #drain(): void {
+    while (this.#disk.underWay > 0) {
+      this.#disk.wait(true);
+      this.#finishRequests();
+    }
+    this.#queue.publish();
+  }
+
+  /** Starts requests while there are any and tags for them. @returns whether there were any @throws QueueError */
+  #startRequests(ring: Queue): boolean {
+    let any = false;
+    while (this.#freeCount > 0) {
+      try {
+        const head = ring.pop();
+        if (head === NO_CHAIN) return any;
+        any = true;
+        this.#start(ring, head);
+      } catch (error) {
+        if (!(error instanceof QueueError) || error.head === undefined) throw error;
+        any = true;
+        log.debug(() => `${this.#backEnd.id}: ${error.message}`);
+        ring.complete(error.head, NOTHING_WRITTEN);
+      }
+    }
+    return any;
+  }
+
+  /** Takes all requests that have finished. @returns whether there were any */
+  #finishRequests(): boolean {
+    const disk = this.#disk;
+    let any = false;
+    while (disk.next()) {
+      any = true;
+      const { tag, error } = disk;
+      if (error === 0 && this.#changes[tag] !== 0 && !this.#hasWriteCache()) {
+        this.#changes[tag] = 0;
+        disk.flush(tag);
+        continue;
+      }
+      if (error !== 0) log.warn(() => `${this.#backEnd.id}: a request failed with errno ${error}`);
+      this.#free[this.#freeCount++] = tag;
+      const { ring } = this.#queue;
+      if (ring === undefined) continue;
+      this.#memory.writeU8(this.#statuses[tag] ?? 0, error === 0 ? BlockStatus.OK : BlockStatus.IOERR);
+      ring.complete(this.#heads[tag] ?? 0, error === 0 ? (this.#written[tag] ?? 0) : STATUS_BYTES);
+    }
+    return any;
+  }
+
+  /** Starts the request in the ring's chain, or answers it at once. */
+  #start(ring: Queue, head: number): void {
+    const { chain } = ring;
+    if (chain.readableBytes < HEADER_BYTES || chain.writableBytes < STATUS_BYTES) {
+      ring.complete(head, NOTHING_WRITTEN);
+      return;
+    }
+    const type = chain.readU32(0);
+    if (this.#readonly && type !== BlockRequest.IN && type !== BlockRequest.GET_ID && type !== BlockRequest.FLUSH) {
+      this.#answer(ring, head, BlockStatus.IOERR);
+      return;
+    }
+    switch (type) {
+      case BlockRequest.IN:
+        this.#read(ring, head);
+        break;
+      case BlockRequest.OUT:
+        this.#write(ring, head);
+        break;
+      case BlockRequest.FLUSH:
+        this.#disk.flush(this.#take(chain, head, STATUS_BYTES, false));
+        break;
+      case BlockRequest.GET_ID:
+        this.#identify(ring, head);
+        break;
+      case BlockRequest.DISCARD:
+      case BlockRequest.WRITE_ZEROES:
+        this.#clear(ring, head, type);
+        break;
+      default:
+        this.#answer(ring, head, BlockStatus.UNSUPP);
+    }
+  }
+
+  #read(ring: Queue, head: number): void {
+    const { chain } = ring;
+    if (chain.readableBytes !== HEADER_BYTES) {
+      ring.complete(head, NOTHING_WRITTEN);
+      return;
+    }
+    const length = chain.writableBytes - STATUS_BYTES;
+    const sector = chain.readU64(HEADER_SECTOR);
+    if (!this.#isInside(sector, length)) this.#answer(ring, head, BlockStatus.IOERR);
+    else if (length === 0) this.#answer(ring, head, BlockStatus.OK);
+    else {
+      const tag = this.#take(chain, head, length + STATUS_BYTES, false);
+      const segments = this.#disk.segments(tag);
+      const count = withoutLastByte(segments, chain.writableIovecs(segments, 0));
+      this.#disk.read(tag, sector * SECTOR_BYTES, length, count);
+    }
+  }
+
+  #write(ring: Queue, head: number): void {
+    const { chain } = ring;
+    // The status is all that the device may write.
+    if (chain.count - chain.readableCount !== 1) {
+      ring.complete(head, NOTHING_WRITTEN);
+      return;
+    }
+    const length = chain.readableBytes - HEADER_BYTES;
+    const sector = chain.readU64(HEADER_SECTOR);
+    if (!this.#isInside(sector, length) || (sector === 0 && this.#protectFirstSector))
+      this.#answer(ring, head, BlockStatus.IOERR);
+    else if (length === 0) this.#answer(ring, head, BlockStatus.OK);
+    else {
+      const tag = this.#take(chain, head, STATUS_BYTES, true);
+      const segments = this.#disk.segments(tag);
+      this.#disk.write(tag, sector * SECTOR_BYTES, length, chain.readableIovecs(segments, HEADER_BYTES));
+    }
+  }
+
+  #identify(ring: Queue, head: number): void {
+    const { chain } = ring;
+    const serial = this.#serial;
+    if (chain.readableBytes !== HEADER_BYTES) {
+      ring.complete(head, NOTHING_WRITTEN);
+      return;
+    }
+    if (chain.writableBytes - STATUS_BYTES < serial.length) {
+      this.#answer(ring, head, BlockStatus.IOERR);
+      return;
+    }
+    chain.write(0, serial);
+    chain.writeU8(chain.writableBytes - STATUS_BYTES, BlockStatus.OK);
+    ring.complete(head, serial.length + STATUS_BYTES);
+  }
+
+  /** Discards or zeroes (5.2.6.2). */
+  #clear(ring: Queue, head: number, type: number): void {
+    const { chain } = ring;
+    if (chain.count - chain.readableCount !== 1) {
+      ring.complete(head, NOTHING_WRITTEN);
+      return;
+    }
+    const zeroes = type === BlockRequest.WRITE_ZEROES;
+    if (!(zeroes ? this.#canWriteZeroes : this.#canDiscard)) {
+      this.#answer(ring, head, BlockStatus.UNSUPP);
+      return;
+    }
+    if (chain.readableBytes !== HEADER_BYTES + SEGMENT_BYTES) {
+      this.#answer(ring, head, BlockStatus.IOERR);
+      return;
+    }
+    const flags = chain.readU32(HEADER_BYTES + SEGMENT_FLAGS);
+    if ((flags & (zeroes ? ~FLAG_UNMAP : ~0)) !== 0) {
+      this.#answer(ring, head, BlockStatus.UNSUPP);
+      return;
+    }
+    const sector = chain.readU64(HEADER_BYTES);
+    const length = chain.readU32(HEADER_BYTES + SEGMENT_SECTORS) * SECTOR_BYTES;
+    if (!this.#isInside(sector, length) || (sector === 0 && this.#protectFirstSector))
+      this.#answer(ring, head, BlockStatus.IOERR);
+    else if (length === 0) this.#answer(ring, head, BlockStatus.OK);
+    else {
+      const tag = this.#take(chain, head, STATUS_BYTES, true);
+      const offset = sector * SECTOR_BYTES;
+      if (zeroes) this.#disk.writeZeroes(tag, offset, length, (flags & FLAG_UNMAP) !== 0 && this.#canDiscard);
+      else this.#disk.discard(tag, offset, length);
+    }
+  }
+
+  /** Whether whole sectors from `sector` on lie inside the disk. */
+  #isInside(sector: number, length: number): boolean {
+    return length % SECTOR_BYTES === 0 && sector <= this.#sectors && length / SECTOR_BYTES <= this.#sectors - sector;
+  }
+
+  /** Takes a tag for a request that will be under way. */
+  #take(chain: DescriptorChain, head: number, written: number, changes: boolean): number {
+    const tag = this.#free[--this.#freeCount] ?? 0;
+    const last = chain.count - 1;
+    this.#heads[tag] = head;
+    this.#statuses[tag] = (chain.gpas[last] ?? 0) + (chain.lengths[last] ?? 0) - STATUS_BYTES;
+    this.#written[tag] = written;
+    this.#changes[tag] = changes ? 1 : 0;
+    return tag;
+  }
+
+  /** Ends a request that is not started. */
+  #answer(ring: Queue, head: number, status: number): void {
+    const { chain } = ring;
+    chain.writeU8(chain.writableBytes - STATUS_BYTES, status);
+    ring.complete(head, STATUS_BYTES);
+  }
+}
+
+/** Takes the status byte off the end of the data. @returns how many segments there still are */
+function withoutLastByte(segments: Uint32Array, count: number): number {
+  const at = (count - 1) * 4 + 2;
+  const length = (segments[at] ?? 0) - STATUS_BYTES;
+  segments[at] = length;
+  return length === 0 ? count - 1 : count;
+}

@@ -1,0 +1,20 @@
+import { openDisk } from "../../../block/open-disk.ts";
+import type { GuestMemory } from "../../../memory/guest-memory.ts";
+import type { ThreadControl } from "../../../threads/control.ts";
+import { BackEnd } from "../transport/back-end.ts";
+import { BlockQueue } from "./block-queue.ts";
+import { type BlockWiring, blockDevice } from "./device.ts";
+
+/**
+ * Serves a queue of a block device on the calling thread until `control` asks it to stop.
+ * @throws SysError when the host cannot do I/O any more
+ */
+export function serveBlockQueue(wiring: BlockWiring, index: number, memory: GuestMemory, control: ThreadControl): void {
+  const { transport, settings } = wiring;
+  const backEnd = new BackEnd(blockDevice(settings), transport, memory);
+  const queue = backEnd.queues[index];
+  if (queue === undefined) throw new RangeError(`${transport.id} has no queue ${index}`);
+  const disk = openDisk(settings.image, settings.engine, settings.queueSize, settings.queueSize);
+  new BlockQueue(backEnd, queue, settings, disk, memory, control).run();
+  disk.close();
+}
