@@ -1,0 +1,38 @@
+// npm run bench [start|exits|block ...]: prints each figure next to what it is compared with, measured in the same run.
+
+import { build } from "../run/parts.ts";
+import { ensurePackages } from "../setup/packages.ts";
+import { blockFigures } from "./block.ts";
+import { exitFigures } from "./exits.ts";
+import { type Figure, formatFigure } from "./figure.ts";
+import { startFigures } from "./start.ts";
+
+const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
+  start: startFigures,
+  exits: exitFigures,
+  block: blockFigures,
+};
+
+const named = process.argv.slice(2);
+const unknown = named.find((name) => !(name in benches));
+if (unknown !== undefined) {
+  console.error(`no benchmark ${unknown}; there are: ${Object.keys(benches).join(", ")}`);
+  process.exit(2);
+}
+await ensurePackages(["gcc", "binutils", "libc6-dev", "qemu-system-x86"]);
+if (!(await build())) {
+  process.exit(1);
+}
+for (const [name, measure] of Object.entries(benches)) {
+  if (named.length > 0 && !named.includes(name)) {
+    continue;
+  }
+  try {
+    for (const figure of await measure()) {
+      console.log(formatFigure(figure));
+    }
+  } catch (error) {
+    console.error(`${name}: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+  }
+}
