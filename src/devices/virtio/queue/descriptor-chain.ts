@@ -103,28 +103,32 @@ export class DescriptorChain {
   /**
    * Describes the device-readable bytes from `skip` on as an iovec array.
    * @param table the array as 32-bit words, in mapped memory; its length limits how many elements are written
+   * @param limit describe at most this many bytes
    * @returns how many elements were written
    */
-  readableIovecs(table: Uint32Array, skip: number): number {
-    return this.#iovecs(table, 0, this.readableCount, skip);
+  readableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY): number {
+    return this.#iovecs(table, 0, this.readableCount, skip, limit);
   }
 
   /** As `readableIovecs`, for the device-writable bytes. */
-  writableIovecs(table: Uint32Array, skip: number): number {
-    return this.#iovecs(table, this.readableCount, this.count, skip);
+  writableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY): number {
+    return this.#iovecs(table, this.readableCount, this.count, skip, limit);
   }
 
-  #iovecs(table: Uint32Array, first: number, end: number, skip: number): number {
+  #iovecs(table: Uint32Array, first: number, end: number, skip: number, limit: number): number {
     const capacity = table.length >>> 2;
     let written = 0;
     let ahead = skip;
-    for (let i = first; i < end && written < capacity; i++) {
+    let left = limit;
+    for (let i = first; i < end && written < capacity && left > 0; i++) {
       const length = this.lengths[i] ?? 0;
       if (ahead >= length) {
         ahead -= length;
         continue;
       }
-      setIovec(table, written++, (this.hvas[i] ?? 0) + ahead, length - ahead);
+      const bytes = Math.min(length - ahead, left);
+      setIovec(table, written++, (this.hvas[i] ?? 0) + ahead, bytes);
+      left -= bytes;
       ahead = 0;
     }
     return written;

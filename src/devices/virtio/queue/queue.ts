@@ -32,13 +32,11 @@ export interface QueueSetup {
 export const NO_CHAIN = -1;
 
 /** How many 16-bit words of a device's state hold the positions of one queue. */
-export const POSITION_WORDS = 4;
+export const POSITION_WORDS = 2;
 
 /** The words of a queue's positions. All zero for a queue that was just enabled. */
 const NEXT_AVAIL = 0;
 const NEXT_USED = 1;
-const SIGNALLED_USED = 2;
-const SIGNALLED = 3;
 
 /** A chain's bytes may not exceed this (VIRTIO 1.3, 2.7.5.2). */
 const MAX_CHAIN_BYTES = 0x1_0000_0000;
@@ -127,6 +125,17 @@ export class Queue {
   }
 
   /**
+   * Takes the last `pop` back: its chain is available again. For when there turned out to be nothing to do with it.
+   * @param head what that `pop` returned
+   */
+  unpop(head: number): void {
+    if (this.#inFlight[head] !== 1) throw new RangeError(`virtqueue ${this.index}: chain ${head} is not in flight`);
+    this.#inFlight[head] = 0;
+    this.#inFlightCount--;
+    this.#positions[NEXT_AVAIL] = (this.#positions[NEXT_AVAIL] ?? 0) - 1;
+  }
+
+  /**
    * Gives a chain back. The driver sees it after the next `publish`.
    * @param head what `pop` returned or `QueueError.head`
    * @param written bytes written into the chain's device-writable part
@@ -147,20 +156,16 @@ export class Queue {
    * @returns whether the driver wants an interrupt for them
    */
   publish(): boolean {
-    const positions = this.#positions;
+    const before = this.#positions[NEXT_USED] ?? 0;
     const next = this.#nextUsed;
-    if (next === positions[NEXT_USED]) return false;
-    positions[NEXT_USED] = next;
+    if (next === before) return false;
+    this.#positions[NEXT_USED] = next;
     // Sequentially consistent, so that the elements are visible before the index, and the index before the driver's wish
     // for interrupts is read (2.7.7.1, 2.7.8.2).
     Atomics.store(this.#used16, 1, next);
     if (!this.#eventIdx) return (Atomics.load(this.#avail, 0) & AVAIL_NO_INTERRUPT) === 0;
-    const last = positions[SIGNALLED_USED] ?? 0;
-    const wanted = Atomics.load(this.#avail, 2 + this.size);
-    if (positions[SIGNALLED] !== 0 && ((next - wanted - 1) & 0xffff) >= ((next - last) & 0xffff)) return false;
-    positions[SIGNALLED] = 1;
-    positions[SIGNALLED_USED] = next;
-    return true;
+    const usedEvent = Atomics.load(this.#avail, 2 + this.size);
+    return ((next - usedEvent - 1) & 0xffff) < ((next - before) & 0xffff);
   }
 
   /**

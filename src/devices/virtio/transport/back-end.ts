@@ -1,8 +1,8 @@
-import { drainEventFd } from "../../../host/eventfd.ts";
+import { drainEventFd, signalEventFd } from "../../../host/eventfd.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { logger } from "../../../threads/log.ts";
 import { MsixVectors } from "../../pci/msix.ts";
-import { Queue } from "../queue/queue.ts";
+import { NO_CHAIN, Queue } from "../queue/queue.ts";
 import { QueueError } from "../queue/queue-error.ts";
 import type { VirtioDevice } from "./device.ts";
 import { VirtioFeature } from "./features.ts";
@@ -133,6 +133,45 @@ export class BackEndQueue {
   /** Takes back the driver's notifications, before looking at the ring. @returns whether there were any */
   drainDoorbell(): boolean {
     return drainEventFd(this.doorbell);
+  }
+
+  /**
+   * Takes the next chain. Bad chains are given back with length 0, and a corrupt ring fails the queue.
+   * @returns its head, or `NO_CHAIN`
+   */
+  take(): number {
+    const { ring } = this;
+    if (ring === undefined) return NO_CHAIN;
+    // As many as the driver could have offered when it rang: it may go on to offer bad ones for ever.
+    for (let tries = 0; tries < ring.size; tries++) {
+      try {
+        return ring.pop();
+      } catch (error) {
+        if (!(error instanceof QueueError)) throw error;
+        if (error.head === undefined) {
+          this.fail(error);
+          return NO_CHAIN;
+        }
+        log.debug(`${this.#owner.id}: ${error.message}`);
+        ring.complete(error.head, 0);
+      }
+    }
+    signalEventFd(this.doorbell);
+    return NO_CHAIN;
+  }
+
+  /**
+   * Asks the driver to notify about the next chain.
+   * @returns whether chains are there already; false too when the ring is corrupt, which fails the queue
+   */
+  enableNotifications(): boolean {
+    try {
+      return this.ring?.enableNotifications() === true;
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      this.fail(error);
+      return false;
+    }
   }
 
   /** Shows the driver all completed chains and interrupts it if it wants that. */

@@ -1,0 +1,89 @@
+import { Epoll, EpollEvent } from "../host/epoll.ts";
+import { type ThreadControl, ThreadRequest } from "../threads/control.ts";
+
+/** Something that an I/O thread serves. */
+export interface IoClient {
+  /** The thread starts, goes on after a pause, or was woken: look for everything that another thread may have left. */
+  wake(): void;
+  /** The VM is paused when this returns: finish or drop what is in flight. */
+  pause(): void;
+}
+
+/** A file descriptor that an `IoLoop` waits for. */
+export class Watch {
+  readonly #epoll: Epoll;
+  readonly #fd: number;
+  readonly #token: number;
+  #events = 0;
+
+  constructor(epoll: Epoll, fd: number, token: number) {
+    this.#epoll = epoll;
+    this.#fd = fd;
+    this.#token = token;
+  }
+
+  /**
+   * Waits for `events`, `EpollEvent` flags. 0 waits for nothing, not even a hang-up, which would be reported for ever.
+   * @throws SysError when the descriptor cannot be waited for (EPERM: a regular file)
+   */
+  set(events: number): void {
+    if (events === this.#events) return;
+    if (events === 0) this.#epoll.remove(this.#fd);
+    else if (this.#events === 0) this.#epoll.add(this.#fd, this.#token, events);
+    else this.#epoll.modify(this.#fd, this.#token, events);
+    this.#events = events;
+  }
+}
+
+/** The life of a thread that serves several devices of little traffic: it waits in epoll for all of them. */
+export class IoLoop {
+  readonly #control: ThreadControl;
+  readonly #epoll = new Epoll();
+  readonly #clients: IoClient[] = [];
+  readonly #handlers: ((events: number) => void)[] = [];
+  readonly #dispatch = (token: number, events: number): void => this.#handlers[token]?.(events);
+
+  /** @param control of the calling thread, which has entered it. @throws SysError */
+  constructor(control: ThreadControl) {
+    this.#control = control;
+  }
+
+  /**
+   * Makes `handle` be called when `fd` is ready, as long as it is. Nothing is waited for until `Watch.set`.
+   * @param fd not watched by another
+   */
+  watch(fd: number, handle: (events: number) => void): Watch {
+    const token = this.#handlers.push(handle) - 1;
+    return new Watch(this.#epoll, fd, token);
+  }
+
+  /** Serves a client. To be called before `run`. */
+  add(client: IoClient): void {
+    this.#clients.push(client);
+  }
+
+  /** Serves all clients until the thread is asked to stop: once in the loop's life. @throws whatever a client throws */
+  run(): void {
+    const control = this.#control;
+    const clients = this.#clients;
+    const wake = (): void => {
+      for (const client of clients) client.wake();
+    };
+    this.watch(control.wakeFd, () => {
+      control.drainWake();
+      wake();
+    }).set(EpollEvent.IN);
+    try {
+      wake();
+      while (control.request !== ThreadRequest.STOP) {
+        if (control.request === ThreadRequest.PAUSE) {
+          for (const client of clients) client.pause();
+          control.park();
+          wake();
+        } else this.#epoll.wait(-1, this.#dispatch);
+      }
+    } finally {
+      this.#epoll.close();
+    }
+  }
+}
