@@ -1,0 +1,73 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { IoLoop } from "../../../src/devices/io-loop.ts";
+import { SerialInput } from "../../../src/devices/serial-input.ts";
+import { mapAnonymous } from "../../../src/host/mmap.ts";
+import { ThreadControl, ThreadRequest } from "../../../src/threads/control.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "serial-input-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function newControl(): ThreadControl {
+  const control = new ThreadControl(mapAnonymous(ThreadControl.size));
+  control.open();
+  return control;
+}
+
+describe("SerialInput", () => {
+  test("offers what was refused again when it is woken, in order, and ends with its input", () => {
+    const path = join(folder, "fifo");
+    expect(Bun.spawnSync(["mkfifo", path]).exitCode).toBe(0);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writer = openSync(path, constants.O_WRONLY);
+    const sent = Array.from({ length: 300 }, (_, i) => `${i}:`).join("");
+    writeSync(writer, sent);
+    closeSync(writer);
+    const control = newControl();
+    const loop = new IoLoop(control);
+    let received = "";
+    let refusals = 0;
+    loop.add(
+      new SerialInput(loop, reader, {
+        // Takes at most 100 bytes at a time and has room again at once.
+        receive: (bytes) => {
+          const taken = bytes.subarray(0, 100);
+          received += new TextDecoder().decode(taken);
+          if (taken.length < bytes.length) {
+            refusals++;
+            control.wake();
+          } else if (received.length === sent.length) control.ask(ThreadRequest.STOP);
+          return taken.length;
+        },
+      }),
+    );
+    loop.run();
+    expect(received).toBe(sent);
+    expect(refusals).toBeGreaterThan(5);
+  });
+
+  test("does not read on while the device is full", () => {
+    const path = join(folder, "full");
+    expect(Bun.spawnSync(["mkfifo", path]).exitCode).toBe(0);
+    const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    writeSync(pipe, "x".repeat(1000));
+    const control = newControl();
+    const loop = new IoLoop(control);
+    let offers = 0;
+    loop.add(
+      new SerialInput(loop, pipe, {
+        receive: () => {
+          offers++;
+          control.ask(offers < 4 ? ThreadRequest.RUN : ThreadRequest.STOP);
+          return 0;
+        },
+      }),
+    );
+    loop.run();
+    expect(offers).toBe(4);
+    expect(readSync(pipe, new Uint8Array(2000))).toBe(1000 - 256);
+    closeSync(pipe);
+  });
+});
