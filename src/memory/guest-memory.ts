@@ -19,11 +19,15 @@ export class GuestMemoryError extends Error {
   }
 }
 
-interface Window {
+/** A part of guest RAM as bytes: guest physical address `start` is byte 0 of `view`. */
+export interface MemoryWindow {
   readonly start: number;
+  readonly view: DataView;
+}
+
+interface Window extends MemoryWindow {
   readonly end: number;
   readonly hva: number;
-  readonly view: DataView;
   readonly u8: Uint8Array;
 }
 
@@ -68,6 +72,15 @@ export class GuestMemory {
     const hva = this.hva(gpa, length);
     if (hva === 0) throw new GuestMemoryError(gpa, length);
     return new MemoryBlock(hva, length);
+  }
+
+  /**
+   * A window that holds the whole range, for several reads in a row. Accesses through it are bounded by RAM, not by the
+   * range.
+   * @throws GuestMemoryError
+   */
+  window(gpa: number, length: number): MemoryWindow {
+    return this.#window(gpa, length);
   }
 
   /** @throws GuestMemoryError */

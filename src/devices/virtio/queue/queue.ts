@@ -216,13 +216,14 @@ export class Queue {
     if (bytes === 0 || bytes % virtqDescriptor.size !== 0) throw this.#error("indirect table length", head);
     if (!memory.contains(table, bytes)) throw this.#error("indirect table outside RAM", head);
     const entries = bytes / virtqDescriptor.size;
+    const { start, view } = memory.window(table, bytes);
     let index = 0;
     for (let visited = 1; ; visited++) {
       if (visited > this.size) throw this.#error("chain too long", head);
-      const at = table + index * virtqDescriptor.size;
-      const address = memory.readU64(at);
-      const length = memory.readU32(at + 8);
-      const flagsAndNext = memory.readU32(at + 12);
+      const at = table - start + index * virtqDescriptor.size;
+      const address = view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+      const length = view.getUint32(at + 8, true);
+      const flagsAndNext = view.getUint32(at + 12, true);
       if ((flagsAndNext & DescriptorFlag.INDIRECT) !== 0) throw this.#error("nested indirect table", head);
       this.#append(address, length, (flagsAndNext & DescriptorFlag.WRITE) !== 0, head);
       if ((flagsAndNext & DescriptorFlag.NEXT) === 0) return;

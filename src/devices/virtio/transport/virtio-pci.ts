@@ -98,7 +98,9 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   }
 
   /**
-   * The back end's threads may run already; they take the queues up where the saved device stood.
+   * The back end's threads may run already; they take the queues up where the saved device stood. A machine whose BARs the
+   * guest has moved about is restored without a `reset` of its devices before: each would claim its power-on address,
+   * which may now be another's.
    * @throws RangeError when `saved` is not a state of this device
    */
   restore(saved: Uint8Array): void {

@@ -3,8 +3,10 @@ import { BackEnd } from "../../../../src/devices/virtio/transport/back-end.ts";
 import { Bar0 } from "../../../../src/devices/virtio/transport/bar-layout.ts";
 import { CommonRegister as Register } from "../../../../src/devices/virtio/transport/common-config.ts";
 import type { VirtioDevice } from "../../../../src/devices/virtio/transport/device.ts";
-import { DeviceStatus } from "../../../../src/devices/virtio/transport/state.ts";
+import { DeviceStatus, TransportBlock } from "../../../../src/devices/virtio/transport/state.ts";
 import { drainEventFd } from "../../../../src/host/eventfd.ts";
+import { mapAnonymous } from "../../../../src/host/mmap.ts";
+import { refTo } from "../../../../src/threads/block-ref.ts";
 import { testMemory } from "./test-memory.ts";
 import { BAR, M64, MSIX_CAP, TransportRig } from "./transport-rig.ts";
 
@@ -488,6 +490,18 @@ describe("save and restore", () => {
     const next = new TransportRig({ ...device, minQueues: 2 }, memory);
     next.front.restore(rig.front.save());
     expect([next.status, next.woken()]).toEqual([15 | DeviceStatus.NEEDS_RESET, false]);
+  });
+
+  test("a device that was never reset can be restored", () => {
+    const rig = new TransportRig(device, memory);
+    const saved = rig.front.save();
+    const block = refTo(mapAnonymous(TransportBlock.sizeOf(device)));
+    rig.front.disconnect();
+    Object.assign(rig.wiring, { block });
+    const fresh = rig.newFront();
+    fresh.restore(saved);
+    expect(rig.ioEventFds.size).toBe(2);
+    expect(rig.read(Register.QUEUE_SIZE, 2, fresh)).toBe(128);
   });
 
   test("states that no device of this kind can have are refused", () => {
