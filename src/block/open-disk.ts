@@ -28,17 +28,17 @@ export function openDisk(image: RawImage, engine: IoEngineKind, depth: number, s
   const tags = Math.max(1, Math.min(depth, MAX_TAGS, fitting));
   const iovecs = mapAnonymous(tags * segments * IOVEC_BYTES);
   try {
-    return new RawDisk(image, openEngine(engine, tags, iovecs), iovecs, tags, segments);
+    return new RawDisk(image, openEngine(engine, image, tags, iovecs), iovecs, tags, segments);
   } catch (error) {
     munmap(iovecs.address, iovecs.size);
     throw error;
   }
 }
 
-function openEngine(kind: IoEngineKind, tags: number, iovecs: MemoryBlock): IoEngine {
+function openEngine(kind: IoEngineKind, image: RawImage, tags: number, iovecs: MemoryBlock): IoEngine {
   if (kind === "io_uring")
     try {
-      return new UringEngine(tags, iovecs);
+      return new UringEngine(tags, iovecs, image.fd === image.cachedFd);
     } catch (error) {
       if (!(error instanceof IoUringUnavailableError)) throw error;
     }

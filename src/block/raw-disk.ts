@@ -159,8 +159,9 @@ export class RawDisk implements Disk {
     const first = this.#firsts[tag] ?? 0;
     const count = Math.min(this.#counts[tag] ?? 0, MAX_IOVECS);
     const iovecs = this.#iovecs.address + (tag * this.#segments + first) * IOVEC_BYTES;
-    if (kind === READ) this.#engine.read(fd, iovecs, count, offset, tag);
-    else this.#engine.write(fd, iovecs, count, offset, tag);
+    const left = this.#left[tag] ?? 0;
+    if (kind === READ) this.#engine.read(fd, iovecs, count, left, offset, tag);
+    else this.#engine.write(fd, iovecs, count, left, offset, tag);
   }
 
   /** Takes a result of the engine. @returns whether the request is over, in `tag` and `error` */

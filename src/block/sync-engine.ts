@@ -23,14 +23,14 @@ export class SyncEngine implements IoEngine {
     this.#results = new Int32Array(tags);
   }
 
-  read(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
+  read(fd: number, iovecs: number, count: number, _length: number, offset: number, tag: number): void {
     let result: number;
     do result = libc.preadv(fd, iovecs, count, offset);
     while (result < 0 && errno() === Errno.EINTR);
     this.#complete(tag, result);
   }
 
-  write(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
+  write(fd: number, iovecs: number, count: number, _length: number, offset: number, tag: number): void {
     let result: number;
     do result = libc.pwritev(fd, iovecs, count, offset);
     while (result < 0 && errno() === Errno.EINTR);

@@ -8,20 +8,29 @@ const WATCH = 0x8000_0000;
 /** Requests that go to the kernel in one call at most; further ones take another call. */
 const MAX_BATCH = 256;
 
+/**
+ * Copies from and to the page cache take place in the thread that submits, unless they are this large: then workers of the
+ * kernel do them, side by side, and small requests need not wait behind them.
+ */
+const OFFLOAD_BYTES = 256 * 1024;
+
 /** Asynchronous I/O through io_uring. */
 export class UringEngine implements IoEngine {
   tag = 0;
   result = 0;
   readonly #ring: IoUring;
   readonly #iovecs: MemoryBlock;
+  readonly #offloadBytes: number;
   readonly #watched: number[] = [];
 
   /**
    * @param tags requests that may be under way at once
    * @param iovecs the memory where all iovecs of requests lie
+   * @param cached whether requests copy from and to the host's page cache
    * @throws IoUringUnavailableError
    */
-  constructor(tags: number, iovecs: MemoryBlock) {
+  constructor(tags: number, iovecs: MemoryBlock, cached: boolean) {
+    this.#offloadBytes = cached ? OFFLOAD_BYTES : Number.POSITIVE_INFINITY;
     this.#ring = new IoUring(Math.min(tags, MAX_BATCH), tags * 2);
     this.#iovecs = iovecs;
     try {
@@ -32,16 +41,18 @@ export class UringEngine implements IoEngine {
     }
   }
 
-  read(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
+  read(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+    const offload = length >= this.#offloadBytes;
     this.#makeRoom();
-    if (count !== 1) this.#ring.readv(fd, iovecs, count, offset, tag);
-    else this.#ring.read(fd, this.#address(iovecs), this.#length(iovecs), offset, tag);
+    if (count !== 1) this.#ring.readv(fd, iovecs, count, offset, tag, offload);
+    else this.#ring.read(fd, this.#address(iovecs), this.#length(iovecs), offset, tag, offload);
   }
 
-  write(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
+  write(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+    const offload = length >= this.#offloadBytes;
     this.#makeRoom();
-    if (count !== 1) this.#ring.writev(fd, iovecs, count, offset, tag);
-    else this.#ring.write(fd, this.#address(iovecs), this.#length(iovecs), offset, tag);
+    if (count !== 1) this.#ring.writev(fd, iovecs, count, offset, tag, offload);
+    else this.#ring.write(fd, this.#address(iovecs), this.#length(iovecs), offset, tag, offload);
   }
 
   sync(fd: number, tag: number): void {

@@ -101,8 +101,9 @@ export const REGISTER_PROBE = 8;
 
 /** IO_URING_OP_SUPPORTED of io_uring_probe_op.flags. */
 export const OP_SUPPORTED = 1 << 0;
-/** IOSQE_FIXED_FILE of io_uring_sqe.flags. */
+/** IOSQE_* of io_uring_sqe.flags. */
 export const SQE_FIXED_FILE = 1 << 0;
+export const SQE_ASYNC = 1 << 4;
 /** IORING_FSYNC_DATASYNC of io_uring_sqe.fsync_flags. */
 export const FSYNC_DATASYNC = 1 << 0;
 /** IORING_POLL_ADD_MULTI, in io_uring_sqe.len. */

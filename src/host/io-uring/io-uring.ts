@@ -28,6 +28,7 @@ import {
   SETUP_NO_SQARRAY,
   SETUP_SINGLE_ISSUER,
   SETUP_SUBMIT_ALL,
+  SQE_ASYNC,
   SQE_FIXED_FILE,
 } from "./abi.ts";
 
@@ -177,34 +178,38 @@ export class IoUring {
     return this.#unsubmitted + count <= this.capacity;
   }
 
-  /** Queues a read of `length` bytes into memory at `address`. The caller has checked `hasRoom`, here and below. */
-  read(fd: number, address: number, length: number, offset: number, tag: number): void {
-    this.#queue(IoUringOp.READ, fd, address, length, offset, 0, tag);
+  /**
+   * Queues a read of `length` bytes into memory at `address`. The caller has checked `hasRoom`, here and below.
+   * @param offload leave it to a worker of the kernel from the start, here and below: for so much data that copying it
+   *   would keep the submitting thread from its other requests
+   */
+  read(fd: number, address: number, length: number, offset: number, tag: number, offload = false): void {
+    this.#queue(IoUringOp.READ, offload, fd, address, length, offset, 0, tag);
   }
 
   /** Queues a write of `length` bytes of memory at `address`. */
-  write(fd: number, address: number, length: number, offset: number, tag: number): void {
-    this.#queue(IoUringOp.WRITE, fd, address, length, offset, 0, tag);
+  write(fd: number, address: number, length: number, offset: number, tag: number, offload = false): void {
+    this.#queue(IoUringOp.WRITE, offload, fd, address, length, offset, 0, tag);
   }
 
   /** Queues a read into the `count` iovecs at `iovecs`, which may be used again after the next `enter`. */
-  readv(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
-    this.#queue(IoUringOp.READV, fd, iovecs, count, offset, 0, tag);
+  readv(fd: number, iovecs: number, count: number, offset: number, tag: number, offload = false): void {
+    this.#queue(IoUringOp.READV, offload, fd, iovecs, count, offset, 0, tag);
   }
 
   /** Queues a write of the `count` iovecs at `iovecs`, which may be used again after the next `enter`. */
-  writev(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
-    this.#queue(IoUringOp.WRITEV, fd, iovecs, count, offset, 0, tag);
+  writev(fd: number, iovecs: number, count: number, offset: number, tag: number, offload = false): void {
+    this.#queue(IoUringOp.WRITEV, offload, fd, iovecs, count, offset, 0, tag);
   }
 
   /** Queues an fdatasync: covers the writes that completed before it was queued, and no others. */
   sync(fd: number, tag: number): void {
-    this.#queue(IoUringOp.FSYNC, fd, 0, 0, 0, FSYNC_DATASYNC, tag);
+    this.#queue(IoUringOp.FSYNC, false, fd, 0, 0, 0, FSYNC_DATASYNC, tag);
   }
 
   /** Queues a request that does nothing but complete. */
   nop(tag: number): void {
-    this.#queue(IoUringOp.NOP, -1, 0, 0, 0, 0, tag);
+    this.#queue(IoUringOp.NOP, false, -1, 0, 0, 0, 0, tag);
   }
 
   /**
@@ -212,7 +217,7 @@ export class IoUring {
    * stays true. Nobody has to read the eventfd.
    */
   watch(fd: number, tag: number): void {
-    this.#queue(IoUringOp.POLL_ADD, fd, 0, POLL_ADD_MULTI, 0, POLLIN, tag);
+    this.#queue(IoUringOp.POLL_ADD, false, fd, 0, POLL_ADD_MULTI, 0, POLLIN, tag);
   }
 
   /**
@@ -272,6 +277,7 @@ export class IoUring {
 
   #queue(
     opcode: number,
+    offload: boolean,
     fd: number,
     address: number,
     length: number,
@@ -281,7 +287,7 @@ export class IoUring {
   ): void {
     const sqes = this.#sqes;
     const at = (this.#sqTail & this.#sqMask) * SQE_WORDS;
-    sqes[at] = opcode | this.#sqeFlags;
+    sqes[at] = opcode | this.#sqeFlags | (offload ? SQE_ASYNC << 8 : 0);
     sqes[at + FD] = fd;
     sqes[at + OFFSET] = offset >>> 0;
     sqes[at + OFFSET + 1] = offset / 0x1_0000_0000;

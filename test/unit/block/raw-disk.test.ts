@@ -127,11 +127,11 @@ class StutteringEngine implements IoEngine {
   get result(): number {
     return this.#engine.result;
   }
-  read(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
-    this.#engine.read(fd, this.#shorten(iovecs, count), 1, offset, tag);
+  read(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+    this.#engine.read(fd, this.#shorten(iovecs, count), 1, length, offset, tag);
   }
-  write(fd: number, iovecs: number, count: number, offset: number, tag: number): void {
-    this.#engine.write(fd, this.#shorten(iovecs, count), 1, offset, tag);
+  write(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+    this.#engine.write(fd, this.#shorten(iovecs, count), 1, length, offset, tag);
   }
   sync(fd: number, tag: number): void {
     this.#engine.sync(fd, tag);
@@ -186,6 +186,23 @@ for (const engine of ENGINES)
         disk.close();
         opened.close();
       }
+    });
+
+    test("large requests, many at once", () => {
+      const opened = open("large");
+      const disk = openDisk(opened.image, engine, 4, 4);
+      const random = new Random(9);
+      const quarter = SIZE / 4;
+      random.fill(memory.u8.subarray(0, SIZE));
+      for (const kind of ["write", "read"] as const) {
+        for (let i = 0; i < 4; i++)
+          transfer(disk, kind, i, i * quarter, memory.address + (kind === "read" ? SIZE : 0) + i * quarter, quarter);
+        const ended = [0, 1, 2, 3].map(() => finished(disk)).sort(([a], [b]) => a - b);
+        expect(ended).toEqual([0, 1, 2, 3].map((tag) => [tag, 0]));
+      }
+      expect(Buffer.compare(memory.u8.subarray(0, SIZE), memory.u8.subarray(SIZE, 2 * SIZE))).toBe(0);
+      disk.close();
+      opened.close();
     });
 
     test("requests of more segments than one call takes", () => {

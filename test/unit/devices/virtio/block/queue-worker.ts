@@ -8,16 +8,17 @@ import { serveJobs } from "../../../../../src/threads/serve-jobs.ts";
 
 /** What the worker is told. */
 export interface QueueJob {
+  readonly name: string;
   readonly wiring: BlockWiring;
   readonly ram: readonly RamRegion[];
   readonly control: BlockRef;
 }
 
 /** Serves queue 0 of a block device, as the VMM's own worker does. */
-serveJobs(({ wiring, ram, control: ref }: QueueJob): true => {
+serveJobs(({ name, wiring, ram, control: ref }: QueueJob): true => {
   installKickSignal();
   const control = new ThreadControl(blockAt(ref));
-  control.enter("_disk0_q0");
+  control.enter(name);
   try {
     serveBlockQueue(wiring, 0, new GuestMemory(ram), control);
   } finally {

@@ -27,14 +27,20 @@ for (const engine of engines)
     const SECTORS = 2048;
     const path = folder.file(`disk-${engine}`, new Uint8Array(SECTORS * SECTOR));
 
+    /** The name of the test's thread: one that has ended may still be there for a moment. */
+    let name = "";
+    let threads = 0;
+
     /** Starts the worker, lets `act` be the driver, and stops it. */
     async function withThread(act: (guest: Guest) => void): Promise<void> {
       const opened = openImage(path);
       const guest = new Guest(settings(opened.image, { engine }), true);
-      const thread = new WorkerThread<QueueJob, true>("_disk0_q0", new URL("./queue-worker.ts", import.meta.url).href);
+      name = `disk${threads++}_${engine}`.slice(0, 15);
+      const thread = new WorkerThread<QueueJob, true>(name, new URL("./queue-worker.ts", import.meta.url).href);
       const [queue] = guest.wiring.queues;
       if (queue === undefined) throw new Error("no queue");
       const done = thread.run({
+        name,
         wiring: { transport: guest.wiring, settings: guest.settings },
         ram: guest.memory.regions,
         control: queue.control,
@@ -119,7 +125,7 @@ for (const engine of engines)
         guest.request(IN, 0, { address: DATA, length: SECTOR, writable: true });
         complete(guest, 1);
         const tasks = readdirSync("/proc/self/task").map((tid) => `/proc/self/task/${tid}`);
-        const task = tasks.find((folder) => readFileSync(`${folder}/comm`, "utf8").trim() === "_disk0_q0");
+        const task = tasks.find((folder) => readFileSync(`${folder}/comm`, "utf8").trim() === name);
         expect(task).toBeDefined();
         const switches = (): number => {
           const status = readFileSync(`${task}/status`, "utf8");
