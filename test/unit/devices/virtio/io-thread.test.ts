@@ -1,5 +1,15 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { constants, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -39,16 +49,20 @@ function fifo(): number {
 const DATA = 0x18_0000;
 const LIMIT_MS = 5000;
 
+const newMemory = (): GuestMemory =>
+  testMemory({ gpa: 0x10_0000, size: 0x10_0000 }, { gpa: 0x20_0000, size: 0x10_0000 });
+
 /** A machine of one I/O thread with a console and an entropy device, and the drivers of both. */
 class Machine {
-  readonly memory: GuestMemory = testMemory({ gpa: 0x10_0000, size: 0x10_0000 }, { gpa: 0x20_0000, size: 0x10_0000 });
+  readonly memory: GuestMemory;
   readonly console: TransportRig;
   readonly rng: TransportRig;
   readonly #worker: WorkerThread<IoJob, string>;
   readonly #done: Promise<string>;
 
-  constructor(inputFd: number | undefined, outputFd: number | undefined, sourceFd: number) {
+  constructor(inputFd: number | undefined, outputFd: number | undefined, sourceFd: number, memory = newMemory()) {
     const size = { columns: 80, rows: 25 };
+    this.memory = memory;
     this.console = new TransportRig(consoleDevice(size), this.memory);
     this.rng = new TransportRig(rngDevice, this.memory);
     const { control } = this.console;
@@ -251,6 +265,35 @@ describe("console", () => {
     await machine.stop();
   });
 
+  test("a console whose input has ended is saved with all its buffers, and another machine fills them", async () => {
+    const path = join(folder, "ended");
+    expect(Bun.spawnSync(["mkfifo", path]).exitCode).toBe(0);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    closeSync(openSync(path, constants.O_WRONLY));
+    const machine = new Machine(reader, undefined, urandom);
+    const { input, output } = machine.startConsole();
+    input.add({ address: DATA + 0x1000, length: 64, writable: true });
+    machine.console.ring(CONSOLE_RECEIVE);
+    // Two round trips: after the first, the thread waits for its input too; after the second, it has seen the end.
+    for (let i = 0; i < 2; i++) {
+      say(machine, output, "x");
+      awaitUsed(machine.console, output, 1);
+    }
+    machine.ask(ThreadRequest.PAUSE, ThreadState.PAUSED);
+    const saved = machine.console.front.save();
+    await machine.stop();
+
+    const pipe = fifo();
+    writeSync(pipe, "more");
+    const next = new Machine(pipe, undefined, urandom, machine.memory);
+    next.console.front.restore(saved);
+    expect(awaitUsed(next.console, input, 1)).toEqual([{ head: 0, written: 4 }]);
+    expect(text(next, DATA + 0x1000, 4)).toBe("more");
+    say(next, output, "y");
+    awaitUsed(next.console, output, 1);
+    await next.stop();
+  });
+
   test("the size is in the configuration; a change interrupts, as does the start", async () => {
     const machine = new Machine(undefined, undefined, urandom);
     const { console: rig } = machine;
@@ -284,6 +327,27 @@ describe("reset", () => {
     const lines = readFileSync(path, "utf8").trimEnd().split("\n").map(Number);
     expect(lines.filter((line) => line % 2 === 0)).toEqual(Array.from({ length: 100 }, (_, i) => 2 * i));
     expect(lines.toSorted((a, b) => a - b)).toEqual(lines);
+  });
+
+  test("a driver resets the device while its output is held up", async () => {
+    const pipe = fifo();
+    const machine = new Machine(undefined, pipe, urandom);
+    const first = machine.startConsole();
+    say(machine, first.output, "a".repeat(0x1_8000));
+    const epoll = new Epoll();
+    epoll.add(pipe, 0);
+    expect(epoll.wait(LIMIT_MS, () => undefined)).toBe(1);
+    epoll.close();
+    machine.console.status = 0;
+    expect(machine.console.status).toBe(0);
+    while (heard(pipe) !== "");
+    const { output } = machine.startConsole();
+    for (const word of ["one", "two"]) {
+      say(machine, output, word);
+      awaitUsed(machine.console, output, 1);
+    }
+    expect(heard(pipe)).toBe("onetwo");
+    await machine.stop();
   });
 
   test("a corrupt ring costs its device until the next reset, and no other device", async () => {
