@@ -250,8 +250,7 @@ export class BlockQueue {
     else {
       const tag = this.#take(chain, head, length + STATUS_BYTES, false);
       const segments = this.#disk.segments(tag);
-      const count = withoutLastByte(segments, chain.writableIovecs(segments, 0));
-      this.#disk.read(tag, sector * SECTOR_BYTES, length, count);
+      this.#disk.read(tag, sector * SECTOR_BYTES, length, chain.writableIovecs(segments, 0, length));
     }
   }
 
@@ -346,12 +345,4 @@ export class BlockQueue {
     chain.writeU8(chain.writableBytes - STATUS_BYTES, status);
     ring.complete(head, STATUS_BYTES);
   }
-}
-
-/** Takes the status byte off the end of the data. @returns how many segments there still are */
-function withoutLastByte(segments: Uint32Array, count: number): number {
-  const at = (count - 1) * 4 + 2;
-  const length = (segments[at] ?? 0) - STATUS_BYTES;
-  segments[at] = length;
-  return length === 0 ? count - 1 : count;
 }
