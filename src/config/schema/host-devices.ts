@@ -6,7 +6,7 @@ export const deviceSchema = objectSchema("DeviceConfig", () => ({
   ...pciMembers,
   path: optional(path, "the device's directory in sysfs"),
   fd: optional(i32, "file descriptor of an open VFIO device; needs --platform iommufd_fd", {
-    json: { undocumented: true },
+    json: { undocumented: true, descriptor: true },
   }),
   x_nv_gpudirect_clique: optional(u8, "NVIDIA GPUDirect clique the device belongs to"),
   x_exclude_mmap_bars: withDefault(integerList("u64"), [], "BARs, 0 to 5, that are not mapped into the guest"),

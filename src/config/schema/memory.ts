@@ -41,6 +41,6 @@ export const memorySchema = objectSchema(
     ),
     thp: withDefault(bool, true, "advise the host to use transparent huge pages"),
   }),
-  [{ name: "file", label: path.label, doc: "ignored", hidden: true }],
+  { ignoredKeys: [{ name: "file", label: path.label, doc: "ignored", hidden: true }] },
 );
 export type MemoryConfig = Config<typeof memorySchema>;

@@ -22,7 +22,7 @@ export const netSchema = objectSchema("NetConfig", () => ({
   ),
   fds: optional(truncatedList("i32"), "file descriptors of open TAP interfaces, one per pair of queues", {
     key: "fd",
-    json: { undocumented: true },
+    json: { undocumented: true, descriptor: true },
   }),
   rate_limiter_config: rateLimiter,
   offload_tso: withDefault(bool, true, "offer TCP segmentation offload"),

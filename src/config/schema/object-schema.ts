@@ -1,3 +1,4 @@
+import type { Arch } from "../arch.ts";
 import { OptionTextError, PciKeysError } from "../grammar/errors.ts";
 import { GivenKeys, type KeyGrammar, readKeys } from "../grammar/given-keys.ts";
 import type { JsonForm, ReadableType, ValueType } from "./value-type.ts";
@@ -33,6 +34,12 @@ export interface JsonTraits {
   readonly aliases?: readonly string[];
   /** Part of the API only in a build with this feature. */
   readonly feature?: Feature;
+  /** Part of the API on this architecture only. */
+  readonly arch?: Arch;
+  /** Printed as null when unset, not left out. */
+  readonly printNull?: true;
+  /** A file descriptor or a list of them: those that count come beside the JSON, the numbers in it mean nothing. */
+  readonly descriptor?: true;
 }
 
 /** One member of a configuration object. Its name is that of the REST API; its keys are those of the command line. */
@@ -41,7 +48,7 @@ export interface Member<T, P extends Presence = Presence> {
   readonly json: JsonForm;
   readonly traits: JsonTraits;
   readonly doc: string;
-  /** The default of a `present` member that need not be given. */
+  /** The default of a member that need not be given: of a `present` one, or of one that only some machines have. */
   readonly initial?: T;
   readonly keys: (memberName: string) => readonly Key[];
   /** The member's value from an option string; undefined when not given. @throws OptionTextError */
@@ -69,6 +76,8 @@ export interface ObjectSchema<M extends Members = Members> {
   readonly members: M;
   /** Keys that are accepted and have no effect. */
   readonly ignoredKeys: readonly Key[];
+  /** JSON members that it does not have are an error; in all other objects they are ignored. */
+  readonly closed: boolean;
 }
 
 /** The configuration object of a schema. */
@@ -77,11 +86,12 @@ export type Config<S> = S extends ObjectSchema<infer M> ? ConfigOf<M> : never;
 export function objectSchema<const M extends Members>(
   name: string,
   makeMembers: () => M,
-  ignoredKeys: readonly Key[] = [],
+  { ignoredKeys = [], closed = false }: Partial<Pick<ObjectSchema, "ignoredKeys" | "closed">> = {},
 ): ObjectSchema<M> {
   let members: M | undefined;
   return {
     name,
+    closed,
     get members() {
       members ??= makeMembers();
       return members;
@@ -184,6 +194,15 @@ export function jsonOnly<T, P extends Presence>(
   extra: { readonly initial?: T; readonly traits?: JsonTraits } = {},
 ): Member<T, P> {
   return composed<T, P>(presence, json, doc, [], () => undefined, extra);
+}
+
+/** What the members of a schema are when none is given; those without a default are absent. */
+export function defaultsOf<M extends Members>(schema: ObjectSchema<M>): Partial<ConfigOf<M>> {
+  const defaults = Object.entries(schema.members).flatMap(([name, { initial }]) =>
+    initial === undefined ? [] : [[name, initial] as const],
+  );
+  // `ConfigOf` gives each member the type of its default.
+  return Object.fromEntries(defaults) as Partial<ConfigOf<M>>;
 }
 
 /** Every key of an option, its own before those that all PCI devices share. */

@@ -35,7 +35,7 @@ export const platformSchema = objectSchema("PlatformConfig", () => ({
     (given) => given.value("iommufd", bool.parse) ?? given.value("iommufd_fd", i32.parse) !== undefined,
     { initial: false },
   ),
-  iommufd_fd: optional(i32, "file descriptor of an open iommufd", { json: { undocumented: true } }),
+  iommufd_fd: optional(i32, "file descriptor of an open iommufd", { json: { undocumented: true, descriptor: true } }),
   vfio_p2p_dma: withDefault(bool, true, "let VFIO devices reach each other's memory"),
 }));
 export type PlatformConfig = Config<typeof platformSchema>;

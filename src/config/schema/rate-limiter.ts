@@ -14,17 +14,25 @@ import { string, u64 } from "./value-types.ts";
 
 export const tokenBucketSchema = objectSchema("TokenBucket", () => ({
   size: required(u64, "tokens that the bucket holds: bytes or operations"),
-  one_time_burst: optional(u64, "tokens there are at first, on top of the size"),
+  one_time_burst: optional(u64, "tokens there are at first, on top of the size", { json: { printNull: true } }),
   refill_time: required(u64, "milliseconds that refilling takes"),
 }));
 export type TokenBucket = Config<typeof tokenBucketSchema>;
 
 const bucketForm = { kind: "object", schema: tokenBucketSchema } as const;
 
-export const rateLimiterSchema = objectSchema("RateLimiterConfig", () => ({
-  bandwidth: jsonOnly<TokenBucket, "optional">("optional", bucketForm, "limit in bytes"),
-  ops: jsonOnly<TokenBucket, "optional">("optional", bucketForm, "limit in operations"),
-}));
+export const rateLimiterSchema = objectSchema(
+  "RateLimiterConfig",
+  () => ({
+    bandwidth: jsonOnly<TokenBucket, "optional">("optional", bucketForm, "limit in bytes", {
+      traits: { printNull: true },
+    }),
+    ops: jsonOnly<TokenBucket, "optional">("optional", bucketForm, "limit in operations", {
+      traits: { printNull: true },
+    }),
+  }),
+  { closed: true },
+);
 export type RateLimiterConfig = Config<typeof rateLimiterSchema>;
 
 const limiterForm = { kind: "object", schema: rateLimiterSchema } as const;

@@ -4,13 +4,13 @@ import { bool, i32, integerList, oneOf, pairs, pairValue, string, truncatedValue
 export const restoredNetSchema = objectSchema("RestoredNetConfig", () => ({
   id: required(string, "id of a network device"),
   num_fds: withDefault(usize, 0, "how many file descriptors it gets"),
-  fds: optional(integerList("i32"), "file descriptors of open TAP interfaces"),
+  fds: optional(integerList("i32"), "file descriptors of open TAP interfaces", { json: { descriptor: true } }),
 }));
 export type RestoredNetConfig = Config<typeof restoredNetSchema>;
 
 export const restoredVfioSchema = objectSchema("RestoredVfioConfig", () => ({
   id: required(string, "id of a VFIO device"),
-  fd: optional(i32, "file descriptor of an open VFIO device"),
+  fd: optional(i32, "file descriptor of an open VFIO device", { json: { descriptor: true } }),
 }));
 export type RestoredVfioConfig = Config<typeof restoredVfioSchema>;
 
@@ -28,7 +28,8 @@ const netFds = pairs<string, readonly number[], RestoredNetConfig>({
   make: (id, fds) => ({ id, num_fds: fds.length, fds }),
 });
 
-const vfioFds = pairs<string, number, RestoredVfioConfig>({
+/** On the command line; JSON describes the same. */
+export const vfioFds = pairs<string, number, RestoredVfioConfig>({
   label: "<[id@fd]>",
   json: { kind: "object", schema: restoredVfioSchema },
   key: string,
@@ -46,6 +47,15 @@ const zoneUpdates = pairs<string, number, ZoneUpdate>({
 
 const zoneUpdatesDoc = "host NUMA nodes that memory zones move to";
 
+export const zoneUpdatesMember = composed<readonly ZoneUpdate[], "present">(
+  "present",
+  { kind: "array", items: { kind: "object", schema: zoneUpdateSchema } },
+  zoneUpdatesDoc,
+  [{ name: "zone_updates", label: zoneUpdates.label, doc: zoneUpdatesDoc }],
+  (given) => given.value("zone_updates", zoneUpdates.parse),
+  { initial: [] },
+);
+
 export const restoreSchema = objectSchema("RestoreConfig", () => ({
   source_url: required(string, "file://<directory of the snapshot>"),
   prefault: withDefault(bool, false, "populate the RAM while it is read"),
@@ -56,15 +66,8 @@ export const restoreSchema = objectSchema("RestoreConfig", () => ({
   ),
   net_fds: optional(netFds, "new TAP file descriptors of network devices", { json: { undocumented: true } }),
   vfio_fds: optional(vfioFds, "new file descriptors of VFIO devices", { json: { undocumented: true } }),
-  iommufd_fd: optional(i32, "file descriptor of an open iommufd", { json: { undocumented: true } }),
+  iommufd_fd: optional(i32, "file descriptor of an open iommufd", { json: { undocumented: true, descriptor: true } }),
   resume: withDefault(bool, false, "let the VM run; else it stays paused"),
-  zone_updates: composed<readonly ZoneUpdate[], "present">(
-    "present",
-    { kind: "array", items: { kind: "object", schema: zoneUpdateSchema } },
-    zoneUpdatesDoc,
-    [{ name: "zone_updates", label: zoneUpdates.label, doc: zoneUpdatesDoc }],
-    (given) => given.value("zone_updates", zoneUpdates.parse),
-    { initial: [] },
-  ),
+  zone_updates: zoneUpdatesMember,
 }));
 export type RestoreConfig = Config<typeof restoreSchema>;

@@ -3,9 +3,18 @@ import type { ObjectSchema } from "./object-schema.ts";
 
 /** The form of a value in a JSON document of the REST API. */
 export type JsonForm =
-  | { readonly kind: "string" }
+  | {
+      readonly kind: "string";
+      /** Puts the text in canonical form. Throws `Expected`. */
+      readonly canonical?: (text: string) => string;
+    }
   | { readonly kind: "boolean" }
-  | { readonly kind: "integer"; readonly type: "u8" | "u16" | "u32" | "u64" | "usize" | "i32" }
+  | {
+      readonly kind: "integer";
+      readonly type: "u8" | "u16" | "u32" | "u64" | "usize" | "i32";
+      /** The least that is accepted, where that is not the least of the type. */
+      readonly minimum?: number;
+    }
   | { readonly kind: "enum"; readonly values: readonly string[] }
   | { readonly kind: "array"; readonly items: JsonForm }
   | { readonly kind: "object"; readonly schema: ObjectSchema };

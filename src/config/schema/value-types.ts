@@ -1,5 +1,6 @@
 import { parseIp, parseMac } from "../grammar/addresses.ts";
 import { Expected } from "../grammar/errors.ts";
+import type { ValueParser } from "../grammar/given-keys.ts";
 import {
   I32,
   type IntegerRange,
@@ -22,8 +23,17 @@ const STRING: JsonForm = { kind: "string" };
 
 export const string: ValueType<string> = { label: "<string>", json: STRING, parse: unquote, text: String };
 export const path: ValueType<string> = { label: "<path>", json: STRING, parse: unquote, text: String };
-export const ip: ValueType<string> = { label: "<ip>", json: STRING, parse: parseIp, text: String };
-export const mac: ValueType<string> = { label: "<mac>", json: STRING, parse: parseMac, text: String };
+/** A text that a parser puts in canonical form; in JSON it is the bare text, without the quotes that options allow. */
+function canonicalText(label: string, parse: ValueParser<string>): ValueType<string> {
+  const canonical = (text: string): string => {
+    if (text.includes('"')) throw new Expected("a text without quotes");
+    return parse(text);
+  };
+  return { label, json: { kind: "string", canonical }, parse, text: String };
+}
+
+export const ip = canonicalText("<ip>", parseIp);
+export const mac = canonicalText("<mac>", parseMac);
 
 /** `on`, `off`, `true` or `false` in any case, without quotes. */
 export const bool: ValueType<boolean> = {
@@ -48,6 +58,22 @@ export const u8 = integer("u8", U8);
 export const u16 = integer("u16", U16);
 export const u32 = integer("u32", U32);
 export const u64 = integer("u64", U64);
+
+/** A type without 0. */
+function nonZero(type: ValueType<number>, name: IntegerName): ValueType<number> {
+  return {
+    ...type,
+    json: { kind: "integer", type: name, minimum: 1 },
+    parse: (raw) => {
+      const value = type.parse(raw);
+      if (value === 0) throw new Expected("a number of at least 1");
+      return value;
+    },
+  };
+}
+
+export const nonZeroU32 = nonZero(u32, "u32");
+export const nonZeroU64 = nonZero(u64, "u64");
 export const usize = integer("usize", USIZE);
 export const i32 = integer("i32", I32);
 

@@ -1,4 +1,4 @@
-import { consoleSchema, debugConsoleSchema, serialSchema } from "./consoles.ts";
+import { consoleSchema, type DebugConsoleConfig, debugConsoleSchema, serialSchema } from "./consoles.ts";
 import { cpusSchema } from "./cpus.ts";
 import { diskSchema } from "./disk.ts";
 import { deviceSchema, ivshmemSchema, tpmSchema, userDeviceSchema } from "./host-devices.ts";
@@ -9,6 +9,7 @@ import { numaSchema } from "./numa.ts";
 import {
   type Config,
   type ConfigOf,
+  defaultsOf,
   type JsonTraits,
   jsonOnly,
   type Member,
@@ -32,9 +33,17 @@ import {
 
 type Of<M extends Members, P extends "present" | "optional"> = Member<ConfigOf<M>, P>;
 
-/** An object that every VM has. */
-function always<M extends Members>(schema: ObjectSchema<M>, doc: string): Of<M, "present"> {
-  return jsonOnly("present", { kind: "object", schema }, doc);
+/**
+ * An object that every VM has.
+ * @param rest the default of what the schema has no default for, so that with it the object is whole
+ */
+function always<M extends Members>(
+  schema: ObjectSchema<M>,
+  doc: string,
+  rest: Partial<ConfigOf<M>> = {},
+): Of<M, "present"> {
+  const initial = { ...defaultsOf(schema), ...rest } as ConfigOf<M>;
+  return jsonOnly("present", { kind: "object", schema }, doc, { initial });
 }
 
 /** An object that a VM may have. */
@@ -66,9 +75,14 @@ export const vmSchema = objectSchema("VmConfig", () => ({
   generic_vhost_user: several(genericVhostUserSchema, "vhost-user devices of any type"),
   fs: several(fsSchema, "shared file systems"),
   pmem: several(pmemSchema, "persistent memory"),
-  serial: always(serialSchema, "serial port"),
-  console: always(consoleSchema, "virtio console"),
-  debug_console: maybe(debugConsoleSchema, "debug console (x86_64)"),
+  serial: always(serialSchema, "serial port", { mode: "Null" }),
+  console: always(consoleSchema, "virtio console", { mode: "Tty" }),
+  debug_console: jsonOnly<DebugConsoleConfig, "optional">(
+    "optional",
+    { kind: "object", schema: debugConsoleSchema },
+    "debug console (x86_64)",
+    { initial: { mode: "Off", iobase: 0xe9 }, traits: { arch: "x86_64" } },
+  ),
   devices: several(deviceSchema, "VFIO devices"),
   user_devices: several(userDeviceSchema, "vfio-user devices"),
   vdpa: several(vdpaSchema, "vDPA devices"),

@@ -319,9 +319,9 @@ describe("enumerations", () => {
 });
 
 describe("keys", () => {
-  const schema = objectSchema("Test", () => ({ a: optional(string, "a"), b: optional(string, "b") }), [
-    { name: "off", label: "", doc: "off", valueless: true },
-  ]);
+  const schema = objectSchema("Test", () => ({ a: optional(string, "a"), b: optional(string, "b") }), {
+    ignoredKeys: [{ name: "off", label: "", doc: "off", valueless: true }],
+  });
   const read = (text: string) => givenKeys(schema, text);
 
   for (const text of ["", "   ", "\t\n"])
