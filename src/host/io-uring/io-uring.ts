@@ -33,7 +33,7 @@ import {
 } from "./abi.ts";
 
 /** Set-up flags from best to plainest: kernels refuse those they do not know with EINVAL. */
-const FLAG_SETS = [
+export const FLAG_SETS: readonly number[] = [
   SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_NO_SQARRAY,
   SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN,
   SETUP_SUBMIT_ALL | SETUP_COOP_TASKRUN,
@@ -96,12 +96,13 @@ export class IoUring {
   /**
    * @param entries submissions that fit between two `enter`, rounded up to a power of two by the kernel
    * @param completions how many requests will be under way at once at most
+   * @param flagSets IORING_SETUP_* to try in turn
    * @throws IoUringUnavailableError when the kernel has none or denies it
    */
-  constructor(entries: number, completions: number) {
+  constructor(entries: number, completions: number, flagSets = FLAG_SETS) {
     const setup = mapAnonymous(ioUringParams.size);
     try {
-      this.#fd = create(entries, completions, setup);
+      this.#fd = create(entries, completions, flagSets, setup);
       try {
         const params = ioUringParams.at(setup);
         const { sq_off, cq_off, sq_entries, cq_entries } = params;
@@ -314,9 +315,9 @@ export class IoUring {
 }
 
 /** Creates a ring with the best flags the kernel takes; `setup` holds its parameters afterwards. */
-function create(entries: number, completions: number, setup: MemoryBlock): number {
+function create(entries: number, completions: number, flagSets: readonly number[], setup: MemoryBlock): number {
   let error: SysError | undefined;
-  for (const flags of FLAG_SETS) {
+  for (const flags of flagSets) {
     setup.u8.fill(0);
     const params = ioUringParams.at(setup);
     params.flags = flags | SETUP_CLAMP | SETUP_CQSIZE;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Errno } from "../../../src/host/errno.ts";
 import { createEventFd, drainEventFd, signalEventFd } from "../../../src/host/eventfd.ts";
 import { IoUringOp } from "../../../src/host/io-uring/abi.ts";
-import { IoUring, IoUringUnavailableError } from "../../../src/host/io-uring/io-uring.ts";
+import { FLAG_SETS, IoUring, IoUringUnavailableError } from "../../../src/host/io-uring/io-uring.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../src/host/mmap.ts";
@@ -164,6 +164,26 @@ describe.skipIf(noIoUring !== undefined)("io_uring", () => {
     expect([watched.tag, watched.more]).toEqual([5, true]);
     watched.close();
     libc.close(eventFd);
+  });
+
+  test.each([...FLAG_SETS])("works as on kernels that know no flags beyond %d", (flags) => {
+    const UNKNOWN = 1 << 30;
+    const plain = new IoUring(4, 16, [UNKNOWN, flags]);
+    for (let round = 0; round < 20; round++) {
+      plain.read(fd, memory.address, 512, 512 * round, round);
+      plain.nop(100 + round);
+      plain.enter(2);
+      const tags = [];
+      while (plain.next()) tags.push([plain.tag, plain.result]);
+      expect(tags.sort()).toEqual(
+        [
+          [100 + round, 0],
+          [round, 512],
+        ].sort(),
+      );
+      expect([...memory.u8.subarray(0, 512)]).toEqual([...contents(512 * (round + 1)).subarray(512 * round)]);
+    }
+    plain.close();
   });
 
   test("registered files are named by their index", () => {
