@@ -1,0 +1,48 @@
+import type { VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
+import type { VmConfig } from "../../config/schema/vm.ts";
+import type { NewDevice } from "./device-kinds.ts";
+import type { DeviceTree, PciDeviceInfo, VmCounters } from "./vm-info.ts";
+
+/** What ends a life of a VM: the guest, or `stop`. */
+export type LifeEnd = "reset" | "powerOff" | "stopped";
+
+/**
+ * One life of a virtual machine, from power-on to power-off or reset, as the state machine steers it. The state machine
+ * calls one method at a time, and only in the states that are named. Optional methods are features that may be missing.
+ */
+export interface VmLife {
+  /** The configuration with everything that was generated, such as ids, filled in. Asked for when `start` is over. */
+  readonly config: VmConfig;
+  /** Settles once, when the guest or `stop` ended the life and no thread runs any more. @throws when a thread failed */
+  readonly over: Promise<LifeEnd>;
+  /** Makes the machine and lets its vCPUs run. @throws when it cannot; then only `close` follows */
+  start(): Promise<void>;
+  /** Stops a running VM where all of its state is in memory. */
+  pause(): void | Promise<void>;
+  /** Lets a paused VM go on. */
+  resume(): void | Promise<void>;
+  /** Ends a started life, running or paused, as if the power cord were pulled. `over` tells when that is done. */
+  stop(): void;
+  /** Gives everything back. `over` has settled, or `start` failed. */
+  close(): void;
+  /** Presses the power button. */
+  powerButton(): void;
+  /** RAM that the guest has now, in bytes; undefined where that is what the configuration says. */
+  memoryActualSize?(): number;
+  counters?(): VmCounters;
+  deviceTree?(): DeviceTree;
+  /** Sends every vCPU a non-maskable interrupt. */
+  nmi?(): void;
+  /** Plugs a device in. Afterwards `config` contains it. */
+  addDevice?(device: NewDevice): PciDeviceInfo | Promise<PciDeviceInfo>;
+  /** Asks the guest to give a device up. Afterwards `config` does not contain it. @throws UnknownDeviceError */
+  removeDevice?(id: string): void | Promise<void>;
+  /** Changes the number of vCPUs or the amount of memory. Afterwards `config` says so. @throws CpuRemovalPendingError */
+  resize?(request: VmResize): void | Promise<void>;
+  /** @throws UnknownDeviceError */
+  resizeDisk?(request: VmResizeDisk): void | Promise<void>;
+  resizeZone?(request: VmResizeZone): void | Promise<void>;
+}
+
+/** Makes a VM of a valid configuration that asks for nothing unsupported. Nothing is opened before `start`. */
+export type MakeVm = (config: VmConfig) => VmLife;
