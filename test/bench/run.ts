@@ -1,16 +1,18 @@
-// npm run bench [start|exits|block ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|memory ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
 import { blockFigures } from "./block.ts";
 import { exitFigures } from "./exits.ts";
 import { type Figure, formatFigure } from "./figure.ts";
+import { memoryFigures } from "./memory.ts";
 import { startFigures } from "./start.ts";
 
 const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   start: startFigures,
   exits: exitFigures,
   block: blockFigures,
+  memory: memoryFigures,
 };
 
 const named = process.argv.slice(2);
