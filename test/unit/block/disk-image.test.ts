@@ -3,7 +3,7 @@ import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, statSync, symlink
 import { createServer } from "node:net";
 import { join } from "node:path";
 import type { ImageFormat } from "../../../src/block/image-format.ts";
-import { flock } from "../../../src/block/image-lock.ts";
+import { flock } from "../../../src/host/file-lock.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../src/host/mmap.ts";
 import { noDirectIo, openImage, TestFolder } from "./files.ts";

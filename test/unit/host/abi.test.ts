@@ -2,12 +2,12 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { flock } from "../../../src/block/image-lock.ts";
 import { AllocateFlag, BlockRequest } from "../../../src/block/linux-abi.ts";
 import { blockConfig } from "../../../src/devices/virtio/block/protocol.ts";
 import { virtqDescriptor } from "../../../src/devices/virtio/queue/layout.ts";
 import { epollEvent } from "../../../src/host/epoll.ts";
 import { Errno } from "../../../src/host/errno.ts";
+import { flock } from "../../../src/host/file-lock.ts";
 import * as uring from "../../../src/host/io-uring/abi.ts";
 import { _IO, _IOR, _IOW, _IOWR } from "../../../src/host/ioctl.ts";
 import { iovec } from "../../../src/host/iovec.ts";
@@ -15,6 +15,7 @@ import { Madvise, MapFlag, Prot } from "../../../src/host/mmap.ts";
 import { pollfd } from "../../../src/host/poll.ts";
 import { Sys } from "../../../src/host/syscall-numbers.ts";
 import { termios, winsize } from "../../../src/host/tty.ts";
+import { cmsghdr, msghdr, Socket, sockaddrUn } from "../../../src/host/unix-socket.ts";
 import * as kvm from "../../../src/hypervisor/kvm/abi.ts";
 
 interface Layout {
@@ -70,7 +71,19 @@ function expectConstants(prefix: string, constants: Readonly<Record<string, unkn
 
 const isLayout = (value: unknown): value is Layout => typeof value === "object" && value !== null && "offsets" in value;
 
-for (const layout of [epollEvent, flock, iovec, pollfd, termios, winsize, blockConfig, virtqDescriptor])
+for (const layout of [
+  cmsghdr,
+  epollEvent,
+  flock,
+  iovec,
+  msghdr,
+  pollfd,
+  sockaddrUn,
+  termios,
+  winsize,
+  blockConfig,
+  virtqDescriptor,
+])
   expectLayout(layout);
 for (const value of [...Object.values(uring), ...Object.values(kvm)]) if (isLayout(value)) expectLayout(value);
 
@@ -100,6 +113,7 @@ expectConstants("MADV_", Madvise);
 expectConstants("FALLOC_FL_", AllocateFlag);
 expectConstants("", BlockRequest);
 expectConstants("IORING_OP_", uring.IoUringOp);
+expectConstants("", Socket);
 for (const [c, value] of Object.entries({
   IORING_SETUP_CQSIZE: uring.SETUP_CQSIZE,
   IORING_SETUP_CLAMP: uring.SETUP_CLAMP,
@@ -145,7 +159,9 @@ test("structures, requests and constants are those of the C headers", () => {
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/uio.h>
 #include <termios.h>
 #include <time.h>
