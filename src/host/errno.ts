@@ -1,5 +1,3 @@
-import { constants } from "node:os";
-
 /** errno values that code here branches on (asm-generic/errno-base.h, errno.h). */
 export const Errno = {
   EPERM: 1,
@@ -30,6 +28,8 @@ export const Errno = {
 
 /** The symbolic name of an errno value, for messages: `EACCES`, or `errno 512` where it has none. */
 export function errnoName(errno: number): string {
+  // Loading the module takes more memory than all else here: only a thread with something to report pays for it.
+  const { constants } = process.getBuiltinModule("node:os");
   for (const [name, value] of Object.entries(constants.errno)) if (value === errno) return name;
   return `errno ${errno}`;
 }
