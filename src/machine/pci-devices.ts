@@ -78,6 +78,11 @@ export class PciDevices {
     };
   }
 
+  /** Notifies drivers and back ends of all queues once, after a restore: either may have waited for the other. */
+  nudge(): void {
+    for (const fn of this.#functions.values()) fn.nudge();
+  }
+
   /** Puts the segment on this thread's buses. @throws BusConflictError */
   attach(ports: Bus, mmio: Bus): void {
     const { configPorts, ecamBase } = this.#wiring;

@@ -50,8 +50,16 @@ export class Machine implements Disposable {
   readonly serialInputFd: number | undefined;
   readonly #resources: DisposableStack;
 
-  /** @throws SysError, RamError, ConsoleError and the devices' own errors; nothing is left behind then */
-  constructor(config: VmConfig, system: KvmSystem, plan: MachinePlan) {
+  /**
+   * @param saved the state of the devices of a machine that was built alike; as after power-on without
+   * @throws SysError, RamError, ConsoleError and the devices' own errors; nothing is left behind then
+   */
+  constructor(
+    config: VmConfig,
+    system: KvmSystem,
+    plan: MachinePlan,
+    saved: Readonly<Record<string, Uint8Array>> | undefined,
+  ) {
     using resources = new DisposableStack();
     this.arena = resources.adopt(new SharedArena(ARENA_BYTES), (arena) => arena.close());
     const descriptors = resources.adopt(new Descriptors(), (open) => open.close());
@@ -113,7 +121,8 @@ export class Machine implements Disposable {
       },
     };
     this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, log: log.info });
-    this.devices.reset();
+    if (saved === undefined) this.devices.reset();
+    else this.devices.restore(saved);
     this.#resources = resources.move();
   }
 

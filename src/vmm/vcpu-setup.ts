@@ -1,5 +1,5 @@
 import type { VmConfig } from "../config/schema/vm.ts";
-import type { CpuidEntry, VcpuHandle } from "../hypervisor/hypervisor.ts";
+import type { CpuidEntry, VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
 import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { KvmVm } from "../hypervisor/kvm/vm.ts";
 import {
@@ -44,6 +44,22 @@ export class VcpuFactory {
 
   /** Gives a vCPU what it has for its whole life and starts it at the kernel's entry. @throws SysError, HypervisorError */
   setUp(handle: VcpuHandle, index: number, kernel: LoadedKernel): void {
+    const { plan } = this.#vcpuPlan;
+    const vcpu = this.#identify(handle, index);
+    vcpu.setMsrs(BOOT_MSRS);
+    vcpu.setRegisters(entryRegisters(kernel));
+    vcpu.setSpecialRegisters(entrySpecialRegisters(plan.x2apic));
+    vcpu.setFpu(BOOT_FPU.fcw, BOOT_FPU.mxcsr);
+    vcpu.setLocalInterrupts(LINT_DELIVERY.lint0, LINT_DELIVERY.lint1);
+  }
+
+  /** Gives a vCPU what it has for its whole life and the state of another one like it. @throws SysError, HypervisorError */
+  restore(handle: VcpuHandle, index: number, state: VcpuState): void {
+    this.#identify(handle, index).restoreState(state);
+  }
+
+  /** Sets CPUID. */
+  #identify(handle: VcpuHandle, index: number): KvmVcpu {
     const { config, plan } = this.#vcpuPlan;
     const vcpu = new KvmVcpu(handle);
     this.#common ??= this.#commonCpuid(handle);
@@ -55,11 +71,7 @@ export class VcpuFactory {
         nested: config.cpus.nested,
       }),
     );
-    vcpu.setMsrs(BOOT_MSRS);
-    vcpu.setRegisters(entryRegisters(kernel));
-    vcpu.setSpecialRegisters(entrySpecialRegisters(plan.x2apic));
-    vcpu.setFpu(BOOT_FPU.fcw, BOOT_FPU.mxcsr);
-    vcpu.setLocalInterrupts(LINT_DELIVERY.lint0, LINT_DELIVERY.lint1);
+    return vcpu;
   }
 
   #commonCpuid(handle: VcpuHandle): readonly CpuidEntry[] {

@@ -2,8 +2,10 @@ import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
 import { isTerminal, terminalSize } from "../host/tty.ts";
+import type { VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
 import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
 import { loadBoot } from "./boot-loader.ts";
 import type { JobBase } from "./jobs.ts";
@@ -26,6 +28,15 @@ export interface VmHost {
   readonly log: LogSettings;
 }
 
+/** A VM as it stood when it was paused. */
+export interface SavedVm {
+  /** By the devices' names. */
+  readonly devices: Readonly<Record<string, Uint8Array>>;
+  readonly vcpus: readonly VcpuState[];
+  /** Puts RAM back. */
+  readonly fillMemory: (memory: GuestMemory) => void | Promise<void>;
+}
+
 /** A limit of the host's hypervisor. */
 export class TooManyVcpusError extends Error {
   override readonly name = "TooManyVcpusError";
@@ -38,14 +49,19 @@ export class TooManyVcpusError extends Error {
 export class Vm {
   readonly #config: VmConfig;
   readonly #host: VmHost;
+  readonly #saved: SavedVm | undefined;
   readonly #resources = new DisposableStack();
   readonly #vcpuThreads: VmThread[] = [];
   #machine: Machine | undefined;
   #stopped = false;
+  /** Threads are at work on the machine: it may not be taken from under them. */
+  #inUse = false;
 
-  constructor(config: VmConfig, host: VmHost) {
+  /** @param saved where to go on; a VM without boots */
+  constructor(config: VmConfig, host: VmHost, saved?: SavedVm) {
     this.#config = config;
     this.#host = host;
+    this.#saved = saved;
   }
 
   /**
@@ -63,7 +79,7 @@ export class Vm {
 
     const supported = system.supportedCpuid();
     const plan = planMachine(this.#config, supported);
-    const machine = this.#resources.use(new Machine(this.#config, system, plan));
+    const machine = this.#resources.use(new Machine(this.#config, system, plan, this.#saved?.devices));
     this.#machine = machine;
     const factory = new VcpuFactory(machine.kvm, system.runSize, { config: this.#config, plan, supported });
     for (const { name } of workers) {
@@ -76,13 +92,19 @@ export class Vm {
       });
       this.#vcpuThreads.push(thread);
     }
-    const kernel = await loadBoot(this.#config, plan, machine.memory);
-    this.#vcpuThreads.forEach(({ vcpu }, index) => {
-      if (vcpu !== undefined) factory.setUp(vcpu, index, kernel);
-    });
+    if (this.#saved === undefined) {
+      const kernel = await loadBoot(this.#config, plan, machine.memory);
+      this.#eachVcpu((vcpu, index) => factory.setUp(vcpu, index, kernel));
+    } else {
+      const { vcpus, fillMemory } = this.#saved;
+      await fillMemory(machine.memory);
+      this.#eachVcpu((vcpu, index) => factory.restore(vcpu, index, vcpus[index] ?? {}));
+      machine.devices.pci.nudge();
+    }
     if (this.#stopped) return "stopped";
     this.#takeTerminal();
-    log.info("booting");
+    log.info(this.#saved === undefined ? "booting" : "going on");
+    this.#inUse = true;
     const vcpus = this.#vcpuThreads.map((thread, index) => {
       const { vcpu } = thread;
       const worker = workers[index];
@@ -98,6 +120,36 @@ export class Vm {
     for (const thread of this.#vcpuThreads) thread.stop();
   }
 
+  /**
+   * Stops the guest at a point where all its state is in the devices' blocks, in RAM and in the vCPUs.
+   * @throws ThreadStuckError
+   */
+  pause(): void {
+    // vCPUs first: one that resets a device waits for the device's I/O thread.
+    for (const threads of [this.#vcpuThreads, this.#ioThreads]) {
+      for (const thread of threads) thread.pause();
+      for (const thread of threads) thread.waitParked();
+    }
+  }
+
+  /** Lets a paused guest go on. @throws ThreadStuckError */
+  resume(): void {
+    for (const threads of [this.#ioThreads, this.#vcpuThreads]) for (const thread of threads) thread.resume();
+  }
+
+  /** Copies out all state but RAM, which `memory` gives access to. The VM must be paused. @throws SysError */
+  save(): Pick<SavedVm, "devices" | "vcpus"> {
+    if (this.#machine === undefined) throw new Error("there is no machine to save");
+    const vcpus: VcpuState[] = [];
+    this.#eachVcpu((handle) => vcpus.push(new KvmVcpu(handle).saveState()));
+    return { devices: this.#machine.devices.save(), vcpus };
+  }
+
+  /** Guest RAM, while there is a machine. */
+  get memory(): GuestMemory | undefined {
+    return this.#machine?.memory;
+  }
+
   /** Presses the ACPI power button. */
   powerButton(): void {
     this.#machine?.devices.platform.ged.notify(GedEvent.POWER_BUTTON);
@@ -110,9 +162,23 @@ export class Vm {
     if (size !== undefined) device?.changeConfig(CONSOLE_SIZE_WORD, consoleSizeWord(size));
   }
 
-  /** Gives everything back. `run` must be over. */
+  /**
+   * Gives everything back. `run` must be over. After the failure of a thread the others are still at work: what they use
+   * goes with the process.
+   */
   close(): void {
-    this.#resources.dispose();
+    if (!this.#inUse) this.#resources.dispose();
+  }
+
+  get #ioThreads(): VmThread[] {
+    const { ioThread, blockThreads } = this.#machine ?? {};
+    return [...(blockThreads ?? []).map(({ thread }) => thread), ...(ioThread === undefined ? [] : [ioThread])];
+  }
+
+  #eachVcpu(act: (vcpu: VcpuHandle, index: number) => void): void {
+    this.#vcpuThreads.forEach(({ vcpu }, index) => {
+      if (vcpu !== undefined) act(vcpu, index);
+    });
   }
 
   /** A guest needs its I/O threads long after its first instruction, so they start when the vCPUs have been sent off. */
@@ -139,9 +205,9 @@ export class Vm {
     const outcome = await Promise.race([...vcpus, failure.promise]);
     this.stop();
     await Promise.race([Promise.all(vcpus), failure.promise]);
-    for (const { thread } of this.#machine?.blockThreads ?? []) thread.stop();
-    this.#machine?.ioThread.stop();
+    for (const thread of this.#ioThreads) thread.stop();
     await Promise.race([Promise.all(io), failure.promise]);
+    this.#inUse = false;
     return outcome;
   }
 

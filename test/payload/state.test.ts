@@ -1,0 +1,164 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseCommandLine } from "../../src/cli/parse.ts";
+import type { VmConfig } from "../../src/config/schema/vm.ts";
+import { readVmConfig } from "../../src/config/vm-config.ts";
+import { installKickSignal } from "../../src/host/thread.ts";
+import { KvmSystem } from "../../src/hypervisor/kvm/system.ts";
+import type { GuestMemory } from "../../src/memory/guest-memory.ts";
+import { ThreadPool } from "../../src/vmm/thread-pool.ts";
+import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
+import { buildPayload } from "./build.ts";
+
+installKickSignal();
+const folder = mkdtempSync(join(tmpdir(), "payload-state-"));
+const threads = new ThreadPool();
+const host = {
+  system: new KvmSystem(),
+  threads,
+  log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
+} as const;
+afterAll(() => {
+  threads.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** A dword in guest RAM that tells the guest to go on. */
+const GO_ON = 0x4ff0;
+const TIMEOUT_MS = 60_000;
+
+function configOf(argv: readonly string[]): VmConfig {
+  const commandLine = parseCommandLine(argv);
+  if (commandLine.kind !== "run") throw new Error(commandLine.text);
+  return readVmConfig(commandLine.request.options).config;
+}
+
+/** The guest's serial output, through a FIFO, waited for by what it says. */
+class SerialOutput {
+  readonly path: string;
+  text = "";
+  readonly #reader: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #done: Promise<void>;
+  #look: () => void = () => undefined;
+
+  constructor(name: string) {
+    this.path = join(folder, name);
+    Bun.spawnSync(["mkfifo", this.path]);
+    this.#reader = Bun.spawn(["cat", this.path], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#done = this.#collect();
+  }
+
+  /** Waits until `marker` stands in the output. */
+  async waitFor(marker: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#look = () => {
+      if (this.text.includes(marker)) resolve();
+    };
+    this.#look();
+    await Promise.race([promise, this.#done]);
+    expect(this.text).toContain(marker);
+  }
+
+  /** All of it, once the VM is over. */
+  async all(): Promise<string> {
+    await this.#done;
+    return this.text;
+  }
+
+  async #collect(): Promise<void> {
+    for await (const chunk of this.#reader.stdout.pipeThrough(new TextDecoderStream())) {
+      this.text += chunk;
+      this.#look();
+    }
+  }
+}
+
+function copyMemory(memory: GuestMemory | undefined): (target: GuestMemory) => void {
+  if (memory === undefined) throw new Error("the VM has no memory");
+  const copies = memory.regions.map(({ gpa, size }) => {
+    const bytes = new Uint8Array(size);
+    memory.read(gpa, bytes);
+    return { gpa, bytes };
+  });
+  return (target) => {
+    for (const { gpa, bytes } of copies) target.write(gpa, bytes);
+  };
+}
+
+describe("state in shared blocks", () => {
+  test(
+    "copied out of a running guest and into a machine built anew, three times over: the guest goes on",
+    async () => {
+      const kernel = await buildPayload("state");
+      const disk = join(folder, "state.raw");
+      writeFileSync(disk, "");
+      truncateSync(disk, 16 << 20);
+      const moves = 3;
+      let saved: SavedVm | undefined;
+      let output: SerialOutput;
+      for (let life = 0; ; life++) {
+        output = new SerialOutput(`serial${life}`);
+        const config = configOf([
+          ...["--kernel", kernel, "--cmdline", `wait=ram moves=${moves}`, "--memory", "size=64M"],
+          ...["--serial", `file=${output.path}`, "--console", "null", "--disk", `path=${disk},image_type=raw`],
+        ]);
+        const vm = new Vm(config, host, saved);
+        const over = vm.run();
+        if (saved !== undefined) vm.memory?.writeU32(GO_ON, 1);
+        if (life === moves) {
+          expect(await over).toBe("power-off");
+          vm.close();
+          break;
+        }
+        await Promise.race([output.waitFor("READY"), over]);
+        vm.pause();
+        saved = { ...vm.save(), fillMemory: copyMemory(vm.memory) };
+        vm.stop();
+        expect(await over).toBe("stopped");
+        vm.close();
+      }
+      const text = await output.all();
+      expect(text).toContain(`RESULT moves=${moves} blk=1 rng=1`);
+      expect(text).not.toContain("FAIL");
+      expect(text).toContain("PASS");
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "a machine that is paused and resumed a hundred times loses nothing",
+    async () => {
+      const kernel = await buildPayload("state");
+      const output = new SerialOutput("paused");
+      const config = configOf([
+        ...["--kernel", kernel, "--cmdline", "wait=ram blk=0", "--memory", "size=64M", "--cpus", "boot=1"],
+        ...["--serial", `file=${output.path}`, "--console", "null"],
+      ]);
+      const vm = new Vm(config, host);
+      const over = vm.run();
+      await output.waitFor("READY");
+      for (let i = 0; i < 100; i++) {
+        vm.pause();
+        vm.resume();
+      }
+      vm.memory?.writeU32(GO_ON, 1);
+      expect(await over).toBe("power-off");
+      vm.close();
+      expect(await output.all()).toContain("PASS");
+    },
+    TIMEOUT_MS,
+  );
+
+  test("a saved machine without one of its devices is refused, and nothing is left open", async () => {
+    const kernel = await buildPayload("state");
+    const config = configOf(["--kernel", kernel, "--serial", "null", "--console", "null", "--memory", "size=64M"]);
+    const fds = (): number => readdirSync("/proc/self/fd").length;
+    const before = fds();
+    const vm = new Vm(config, host, { devices: {}, vcpus: [], fillMemory: () => undefined });
+    expect(vm.run()).rejects.toThrow("the saved machine has no device");
+    vm.close();
+    expect(fds()).toBe(before);
+  });
+});
