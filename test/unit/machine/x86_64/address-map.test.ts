@@ -94,6 +94,15 @@ describe("RAM around the 32-bit hole", () => {
     ["more than 2^46", [[2 ** 46, PAGE]], 46, "does not fit the address space"],
     ["more than a number holds exactly", [[2 ** 64, PAGE]], 46, "does not fit the address space"],
     ["not a number", [[Number.NaN, PAGE]], 46, "does not fit the address space"],
+    [
+      "more than 36 bits address in two zones",
+      [
+        [40 * GIB, PAGE],
+        [40 * GIB, PAGE],
+      ],
+      36,
+      "does not fit the address space",
+    ],
     ["more than 36 bits address", [[64 * GIB, PAGE]], 36, "does not fit the address space"],
   ] as const)("%s is refused", (_, zones, bits, message) => {
     expect(() => tuples(zones, bits)).toThrow(RamPlacementError);

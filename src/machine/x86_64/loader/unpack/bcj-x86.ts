@@ -2,11 +2,10 @@ const CALL_OR_JUMP = 0xe8;
 const INSTRUCTION_BYTES = 5;
 
 /**
- * Bit b of `recent` says that an E8 or E9 stood b + 1 bytes before. For its possible values: whether a branch may follow such a
- * past at all, and which byte of the operand, counted from the last, decides.
+ * Bit b of `recent` says that an E8 or E9 stood b + 1 bytes before. For its values: which byte of the operand, counted from the
+ * last, decides whether this is a branch all the same; undefined where it never is.
  */
-const PLAUSIBLE = [true, true, true, false, true, false, false, false] as const;
-const DECIDING_BYTE = [0, 1, 2, 2, 3, 3, 3, 3] as const;
+const DECIDING_BYTE = [0, 1, 2, undefined, 3, undefined, undefined, undefined] as const;
 
 /** The top byte of a 32-bit displacement within 16 MiB. */
 const isNear = (byte: number): boolean => byte === 0 || byte === 0xff;
@@ -24,19 +23,16 @@ export function unfilterX86(bytes: Uint8Array, start: number, end: number): void
     const gap = at - last;
     last = at;
     recent = gap > 3 ? 0 : (recent << (gap - 1)) & 7;
-    const deciding = DECIDING_BYTE[recent] ?? 0;
-    if (recent !== 0 && (PLAUSIBLE[recent] !== true || isNear(bytes[at + 4 - deciding] ?? 0))) {
-      recent = (recent << 1) | 1;
-      continue;
-    }
-    if (!isNear(bytes[at + 4] ?? 0)) {
+    const deciding = DECIDING_BYTE[recent];
+    const pretends = deciding === undefined || (deciding > 0 && isNear(bytes[at + 4 - deciding] ?? 0));
+    if (pretends || !isNear(bytes[at + 4] ?? 0)) {
       recent = (recent << 1) | 1;
       continue;
     }
 
     const operand =
       (bytes[at + 1] ?? 0) | ((bytes[at + 2] ?? 0) << 8) | ((bytes[at + 3] ?? 0) << 16) | ((bytes[at + 4] ?? 0) << 24);
-    const relative = makeRelative(operand, at - start + INSTRUCTION_BYTES, recent === 0 ? 0 : deciding * 8);
+    const relative = makeRelative(operand, at - start + INSTRUCTION_BYTES, deciding * 8);
     bytes[at + 1] = relative;
     bytes[at + 2] = relative >>> 8;
     bytes[at + 3] = relative >>> 16;

@@ -82,7 +82,6 @@ export class Lzma2Decoder {
   unpack(input: Uint8Array, from: number, end: number): number {
     let needsDictionary = true;
     let needsProperties = true;
-    let needsState = true;
     let at = from;
     for (;;) {
       if (at >= end) throw corrupt("the data ends early", at);
@@ -91,9 +90,10 @@ export class Lzma2Decoder {
       if (control > UNCOMPRESSED && control < LZMA) throw corrupt("an unknown kind of chunk", at);
       if (control === UNCOMPRESSED_RESET || control >= RESET_DICTIONARY) {
         needsDictionary = false;
+        needsProperties = true;
         this.#dictionary = this.#to;
       }
-      if (needsDictionary) throw corrupt("the first chunk does not reset the dictionary", at);
+      if (needsDictionary) throw corrupt("a chunk without a dictionary", at);
 
       const compressed = control >= LZMA;
       const header = compressed ? (control >= RESET_PROPERTIES ? 6 : 5) : 3;
@@ -113,12 +113,8 @@ export class Lzma2Decoder {
         this.#setProperties(input[at + 5] ?? 0, at);
         needsProperties = false;
       }
-      if (needsProperties) throw corrupt("the first chunk has no properties", at);
-      if (control >= RESET_STATE) {
-        this.#resetState();
-        needsState = false;
-      }
-      if (needsState) throw corrupt("the first chunk does not reset the state", at);
+      if (needsProperties) throw corrupt("a chunk without properties", at);
+      if (control >= RESET_STATE) this.#resetState();
       const packed = u16be(input, at + 3) + 1;
       at += header;
       if (packed > end - at) throw corrupt("the data ends early", at);

@@ -81,6 +81,10 @@ describe("initramfs", () => {
     expect(placeInitramfs(size, region, [kernel])).toBe(gpa(expected));
   });
 
+  test("right below a kernel", () => {
+    expect(placeInitramfs(MIB, 8 * MIB, [{ base: gpa(8 * MIB), length: MIB }])).toBe(gpa(7 * MIB));
+  });
+
   test.each([
     ["over the kernel", 6 * MIB + 1, 8 * MIB],
     ["larger than the region", 8 * MIB + 1, 8 * MIB],
@@ -88,6 +92,11 @@ describe("initramfs", () => {
     ["a size that no file has", 2 ** 60, 8 * MIB],
   ])("%s it does not fit", (_, size, region) => {
     expect(placeInitramfs(size, region, [kernel])).toBeUndefined();
+  });
+
+  test("low memory is not for it, even without a kernel there", () => {
+    expect(placeInitramfs(7 * MIB, 8 * MIB, [])).toBe(gpa(MIB));
+    expect(placeInitramfs(7 * MIB + 1, 8 * MIB, [])).toBeUndefined();
   });
 
   test("is loaded", () => {

@@ -196,7 +196,7 @@ export function kernelLike(seed: number, length: number): Uint8Array {
     if (kind < 2) {
       at += run;
     } else if (kind < 4 && at > 0) {
-      const distance = 1 + (next() % at);
+      const distance = 1 + (next() % (kind === 2 ? Math.min(at, 8) : at));
       for (let i = 0; i < run; i++, at++) bytes[at] = bytes[at - distance] ?? 0;
     } else if (kind < 6) {
       for (const end = at + run; at < end; ) {
@@ -211,5 +211,13 @@ export function kernelLike(seed: number, length: number): Uint8Array {
       for (const end = at + run; at < end; ) bytes[at++] = 0x20 + (next() % 24);
     }
   }
+  return bytes;
+}
+
+/** Bytes that an x86 branch filter can hardly tell from branches, to the last one. */
+export function branches(seed: number, length: number): Uint8Array {
+  const next = random(seed);
+  const bytes = Uint8Array.from({ length }, () => [0xe8, 0xe9, 0, 0xff, next() & 0xff][next() % 5] ?? 0);
+  bytes.set([0xe8, 1, 2, 3], length - 4);
   return bytes;
 }

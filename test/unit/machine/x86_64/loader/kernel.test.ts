@@ -108,6 +108,11 @@ describe("PVH ELF", () => {
     expect((await load(image)).ram.written).toBe(16);
   });
 
+  test("a segment takes up what is copied, whatever its p_memsz says", async () => {
+    const { kernel } = await load(elf({ segments: [{ ...CODE, memsz: 1 }, NOTE] }));
+    expect(kernel.occupied).toEqual([{ base: 0x10_0000 as typeof kernel.entry, length: 16 }]);
+  });
+
   test("segments may adjoin, in any order", async () => {
     const before: ElfSegment = { type: PT_LOAD, paddr: 0x10_0000 - 4, data: Buffer.from("abcd") };
     expect((await load(elf({ segments: [CODE, NOTE, before] }))).ram.text(0x10_0000 - 4, 8)).toBe("abcdcode");

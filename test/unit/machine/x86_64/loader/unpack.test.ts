@@ -1,12 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { Lzma2Decoder } from "../../../../../src/machine/x86_64/loader/unpack/lzma2.ts";
 import {
   type PayloadFormat,
   payloadFormat,
   unpackPayload,
 } from "../../../../../src/machine/x86_64/loader/unpack/payload.ts";
 import { UnpackError } from "../../../../../src/machine/x86_64/loader/unpack/unpack-error.ts";
-import { kernelLike, lz4Legacy, pvhKernel, random, randomBytes } from "./images.ts";
+import { branches, kernelLike, lz4Legacy, pvhKernel, random, randomBytes } from "./images.ts";
 import xzStreams from "./xz-streams.json" with { type: "json" };
 
 /** Streams that `xz` 5.4.1 wrote with the options beside them. */
@@ -34,7 +35,7 @@ const PACKED: readonly (readonly [PayloadFormat, Uint8Array, Uint8Array])[] = [
   ["gzip", gzipSync(SAMPLE), SAMPLE],
   ["zstd", zstdCompressSync(SAMPLE), SAMPLE],
   ["lz4", lz4Legacy(SAMPLE), SAMPLE],
-  ["xz", xz("branches"), kernelLike(1, 3000)],
+  ["xz", xz("code"), kernelLike(1, 3000)],
 ];
 
 describe("round trips", () => {
@@ -44,7 +45,8 @@ describe("round trips", () => {
     ["lz4", lz4Legacy(SAMPLE), SAMPLE],
     ["lz4", lz4Legacy(randomBytes(8, 5000)), randomBytes(8, 5000)],
     ["lz4", lz4Legacy(new Uint8Array(100_000)), new Uint8Array(100_000)],
-    ["xz", xz("branches"), kernelLike(1, 3000)],
+    ["xz", xz("code"), kernelLike(1, 3000)],
+    ["xz", xz("branches"), branches(6, 2000)],
     ["xz", xz("kernel"), pvhKernel(kernelLike(2, 1500))],
     ["xz", xz("long"), repeat(kernelLike(3, 500), 10_000)],
     ["xz", xz("incompressible"), randomBytes(4, 300)],
@@ -120,7 +122,9 @@ describe("bad data", () => {
   test.each(["gzip", "zstd"] as const)("a %s bomb stops at the size it claimed", async (format) => {
     const zeros = new Uint8Array(64 << 20);
     const bomb = format === "gzip" ? gzipSync(zeros) : zstdCompressSync(zeros);
-    expect(await unpack(format, bomb, 4096)).toBeInstanceOf(UnpackError);
+    const result = await unpack(format, bomb, 4096);
+    expect(result).toBeInstanceOf(UnpackError);
+    expect(result instanceof Error && result.cause).toHaveProperty("code", "ERR_BUFFER_TOO_LARGE");
   });
 
   test("an LZ4 bomb stops at the size it claimed", async () => {
@@ -137,7 +141,7 @@ describe("bad data", () => {
   });
 
   test("xz whose checksum differs", async () => {
-    const damaged = xz("branches");
+    const damaged = xz("code");
     // The footer says how large the index before it is, and the checksum of the last block is in front of that.
     const indexSize = (damaged.readUInt32LE(damaged.length - 8) + 1) * 4;
     const at = damaged.length - 12 - indexSize - 4;
@@ -145,10 +149,97 @@ describe("bad data", () => {
     expect(String(await unpack("xz", damaged, 3000))).toContain("a block's checksum differs");
   });
 
-  test("messages name the format and the place", async () => {
-    const zeroOffset = Buffer.from("02214c18" + "06000000" + "10" + "41" + "0000" + "0000", "hex");
-    expect(String(await unpack("lz4", zeroOffset, 100))).toBe(
-      "UnpackError: lz4: a match before its block at offset 12",
+  test("an xz block header whose checksum differs", async () => {
+    const damaged = xz("code");
+    // Padding: nothing but the checksum covers it.
+    expect(damaged[19]).toBe(0);
+    damaged[19] = 1;
+    expect(String(await unpack("xz", damaged, 3000))).toContain("a block header's checksum differs");
+  });
+});
+
+describe("LZ4 sequences that break the rules", () => {
+  /** Blocks as hex digits, each behind its size. */
+  function frame(...blocks: string[]): Buffer {
+    const parts = blocks.map((block) => {
+      const size = Buffer.alloc(4);
+      size.writeUInt32LE(block.length / 2);
+      return Buffer.concat([size, Buffer.from(block, "hex")]);
+    });
+    return Buffer.concat([Buffer.from("02214c18", "hex"), ...parts]);
+  }
+
+  test("a frame that keeps them", async () => {
+    expect(String(await unpack("lz4", frame("104101001041", "2042430200" + "10" + "44"), 5 + 1 + 6 + 1))).toBe(
+      `${"A".repeat(5)}ABCBCBCD`,
     );
+  });
+
+  test.each([
+    ["distance 0", ["10410000" + "1041"], 6, "a match before its block at offset 12"],
+    ["a distance to before the start", ["10410200" + "1041"], 6, "a match before its block at offset 12"],
+    [
+      "a distance into the block before",
+      ["2041420100" + "1041", "00" + "0100" + "1041"],
+      16,
+      "a match before its block",
+    ],
+    ["a match over the end", ["10410100" + "1041"], 4, "a match does not fit"],
+    ["literals over the end", ["20414210"], 1, "literals do not fit"],
+    ["literals over the end of the block", ["3041"], 10, "literals do not fit"],
+    ["a long run of literals over the end of the block", ["f0ff0041"], 1000, "literals do not fit"],
+    ["a literal length over the end of the block", ["f0ff"], 1000, "a literal length runs over"],
+    ["a match length over the end of the block", ["1f410100ff"], 1000, "a match length runs over"],
+    ["half an offset", ["104101"], 10, "a match offset runs over"],
+    ["no block", [], 10, "the data ends early"],
+    ["an empty block", [""], 10, "an empty block"],
+  ] as const)("%s", async (_, blocks, size, message) => {
+    const result = await unpack("lz4", frame(...blocks), size);
+    expect(result).toBeInstanceOf(UnpackError);
+    expect(String(result)).toContain(message);
+  });
+
+  test("a block larger than the data", async () => {
+    expect(String(await unpack("lz4", Buffer.from("02214c18ffffff7f00", "hex"), 10))).toContain("does not fit");
+  });
+});
+
+describe("LZMA2 chunks that break the rules", () => {
+  /** Properties lc=3, lp=0, pb=2, then bits that are all 1: a repeated match, as long as they come. */
+  const ONES = "5d" + "00fffffffe" + "ffffffffffffffffffff";
+  const packedSize = "000e";
+
+  test.each([
+    ["no dictionary", "02" + "0000" + "41", "a chunk without a dictionary"],
+    ["LZMA without a dictionary", `c0${"0000"}${packedSize}${ONES}`, "a chunk without a dictionary"],
+    ["no properties", "01" + "0000" + "41" + "80" + "0000" + "0004" + "0000000000", "a chunk without properties"],
+    [
+      "a new state without properties",
+      "01" + "0000" + "41" + "a0" + "0000" + "0004" + "0000000000",
+      "without properties",
+    ],
+    ["impossible properties", "e0" + "0000" + "0004" + "e1" + "0000000000", "impossible properties"],
+    ["too many literal bits", "e0" + "0000" + "0004" + "0d" + "0000000000", "impossible properties"],
+    ["an unknown kind", "03", "an unknown kind of chunk"],
+    ["more than there is room for", "01" + "ffff", "more data than there should be"],
+    ["bytes that are not there", "01" + "0004" + "41", "the data ends early"],
+    ["a chunk that is not there", `e0${"0000"}00ff${ONES}`, "the data ends early"],
+    ["half a header", "e00000", "the data ends early"],
+    ["no end", "01" + "0000" + "41", "the data ends early"],
+    ["a bad beginning", "e0" + "0000" + "0004" + "5d" + "0100000000", "a bad chunk"],
+    ["a chunk of one byte", "e0" + "0000" + "0000" + "5d" + "00", "a bad chunk"],
+    ["a match before the data", `e0${"0000"}${packedSize}${ONES}`, "a match before the data"],
+    ["a match over the end", `01${"0000"}41c0${"0000"}${packedSize}${ONES}`, "a match over the end of its chunk"],
+  ])("%s", (_, hex, message) => {
+    const data = Buffer.from(hex, "hex");
+    expect(() => new Lzma2Decoder(new Uint8Array(400), 0).unpack(data, 0, data.length)).toThrow(message);
+  });
+
+  test("chunks that keep them", () => {
+    const data = Buffer.from("01" + "0001" + "4142" + "02" + "0000" + "43" + "00", "hex");
+    const output = new Uint8Array(3);
+    const decoder = new Lzma2Decoder(output, 0);
+    expect(decoder.unpack(data, 0, data.length)).toBe(data.length);
+    expect([decoder.to, Buffer.from(output).toString()]).toEqual([3, "ABC"]);
   });
 });
