@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findTool, SetupError } from "../setup/exec.ts";
-import { Console } from "./console.ts";
+import { Console, ConsoleError } from "./console.ts";
+import { describeThreads } from "./process-state.ts";
 import type { GuestSpec, VmmDriver } from "./vmm.ts";
 
 /** What the guest says of itself when its session starts (test/setup/guest/session). */
@@ -63,11 +64,21 @@ export class Guest implements AsyncDisposable {
     return new Guest(driver, driver.command(withAgent, runDir), runDir, mirror);
   }
 
+  /** Waits for the console; an error also says what the VMM's threads are doing. */
+  async #waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpExecArray> {
+    try {
+      return await this.console.waitFor(pattern, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof ConsoleError)) throw error;
+      throw new ConsoleError(`${error.message}\nThreads of the VMM:\n${await describeThreads(this.#child.pid)}`);
+    }
+  }
+
   /** Waits until the guest's session serves commands, after the start and after each reboot. */
   async ready(): Promise<GuestReport> {
-    const [, text = ""] = await this.console.waitFor(/<lab ready ([^>]*)>/, BOOT_TIMEOUT_MS);
+    const [, text = ""] = await this.#waitFor(/<lab ready ([^>]*)>/, BOOT_TIMEOUT_MS);
     const wallMs = performance.now() - this.#since;
-    await this.console.waitFor(/<lab agent>\r*\n/, BOOT_TIMEOUT_MS);
+    await this.#waitFor(/<lab agent>\r*\n/, BOOT_TIMEOUT_MS);
     const fields = new Map(text.split(" ").map((field) => [field.split("=")[0], field.slice(field.indexOf("=") + 1)]));
     return {
       uptimeSeconds: Number(fields.get("uptime")),
@@ -81,14 +92,14 @@ export class Guest implements AsyncDisposable {
 
   /** Waits until the guest starts its first program. Milliseconds from the start of the VMM. Works on a console that needs no module. */
   async atInit(): Promise<number> {
-    await this.console.waitFor(/<lab init /, BOOT_TIMEOUT_MS);
+    await this.#waitFor(/<lab init /, BOOT_TIMEOUT_MS);
     return performance.now() - this.#since;
   }
 
   /** Runs a shell command in the guest; output is stdout and stderr as one, without the last line end. */
   async try(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<CommandResult> {
     this.console.type(`${command}\n`);
-    const [, output = "", status] = await this.console.waitFor(/^([\s\S]*?)<lab status=(\d+)>\r*\n/, timeoutMs);
+    const [, output = "", status] = await this.#waitFor(/^([\s\S]*?)<lab status=(\d+)>\r*\n/, timeoutMs);
     return { status: Number(status), output: output.replaceAll("\r", "").replace(/\n$/, "") };
   }
 
@@ -122,11 +133,14 @@ export class Guest implements AsyncDisposable {
   async exited(timeoutMs = EXIT_TIMEOUT_MS): Promise<number> {
     const timeout = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
-      const shown = this.console.transcript.slice(-2000);
-      timeout.reject(new Error(`the VMM has not ended within ${timeoutMs / 1000} s. Console:\n${shown}`));
+      timeout.reject(new Error(`the VMM has not ended within ${timeoutMs / 1000} s`));
     }, timeoutMs);
     try {
       return await Promise.race([this.#child.exited, timeout.promise]);
+    } catch (error) {
+      const threads = await describeThreads(this.#child.pid);
+      const shown = this.console.transcript.slice(-2000);
+      throw new Error(`${error instanceof Error ? error.message : error}. Console:\n${shown}\nThreads:\n${threads}`);
     } finally {
       clearTimeout(timer);
     }
