@@ -4,7 +4,13 @@ import { $ } from "bun";
 /** Builds dist/cloud-hypervisor, one self-contained executable, and dist/ch-remote, the same under its other name. */
 
 const OUT = "dist/cloud-hypervisor";
-const ENTRIES = ["src/main.ts", "src/vmm/workers/vcpu.ts", "src/vmm/workers/io.ts", "src/vmm/workers/block.ts"];
+const ENTRIES = [
+  "src/main.ts",
+  "src/vmm/workers/vcpu.ts",
+  "src/vmm/workers/io.ts",
+  "src/vmm/workers/block.ts",
+  "src/threads/workers/fd-watcher.ts",
+];
 
 async function buildVersion(): Promise<string> {
   const described = await $`git describe --dirty --tags`.quiet().nothrow();

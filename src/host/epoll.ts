@@ -25,9 +25,12 @@ export class Epoll {
   readonly fd: number;
   readonly #events = mapAnonymous(MAX_EVENTS * EVENT_SIZE);
 
-  /** @throws SysError */
-  constructor() {
-    this.fd = check(libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+  /**
+   * @param fd an instance that another thread has made; without it a new one
+   * @throws SysError
+   */
+  constructor(fd?: number) {
+    this.fd = fd ?? check(libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
   }
 
   /** Watches `fd` for `events`; `token` comes back with each. @throws SysError */

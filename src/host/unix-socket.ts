@@ -3,6 +3,7 @@ import { iovec } from "./iovec.ts";
 import { check, errno, libc } from "./libc.ts";
 import type { MemoryBlock } from "./memory-block.ts";
 import { mapAnonymous } from "./mmap.ts";
+import { scratch } from "./scratch.ts";
 import { bytes, i32, struct, u16, u32, u64 } from "./struct.ts";
 
 const PATH_BYTES = 108;
@@ -28,6 +29,7 @@ export const Socket = {
   SOCK_CLOEXEC: 0o2000000,
   SOCK_NONBLOCK: 0o4000,
   SOL_SOCKET: 1,
+  SO_ACCEPTCONN: 30,
   SCM_RIGHTS: 1,
   SHUT_WR: 1,
   MSG_CTRUNC: 0x8,
@@ -232,6 +234,15 @@ export function accept(listener: number): number | undefined {
 }
 
 const ECONNABORTED = 103;
+
+/** Whether connections can be accepted on a descriptor; false for what is no socket. */
+export function isListening(fd: number): boolean {
+  const { view, address } = scratch();
+  view.setInt32(0, 0, true);
+  view.setUint32(8, 4, true);
+  const result = libc.getsockopt(fd, Socket.SOL_SOCKET, Socket.SO_ACCEPTCONN, address, address + 8);
+  return result === 0 && view.getInt32(0, true) !== 0;
+}
 
 /** Ends sending, so that the other side reads the end. A connection that is gone already is no error. */
 export function endSending(fd: number): void {

@@ -1,0 +1,116 @@
+import { lstatSync } from "node:fs";
+import type { Endpoint } from "../../config/vmm-options.ts";
+import { SysError } from "../../host/errno.ts";
+import { tryLockFile } from "../../host/file-lock.ts";
+import { check, libc } from "../../host/libc.ts";
+import { cString } from "../../host/scratch.ts";
+import { connectTo, isListening, listenAt } from "../../host/unix-socket.ts";
+
+/** The API socket cannot be had. The message says what the user can do. */
+export class ApiSocketError extends Error {
+  override readonly name = "ApiSocketError";
+}
+
+/** A socket that listens for API clients. */
+export interface ApiListener {
+  readonly fd: number;
+  /** Stops listening. @param unlink remove the socket's file, when this process made it */
+  close(unlink: boolean): void;
+}
+
+/** Connections that may wait while the VMM is busy. */
+const BACKLOG = 128;
+/** O_RDWR | O_CREAT | O_CLOEXEC (asm-generic/fcntl.h). */
+const LOCK_FLAGS = 0o2000102;
+const OWNER_ONLY = 0o600;
+const NOT_OWNER_ONLY = 0o177;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+const ECONNREFUSED = 111;
+
+/** Whoever holds the lock owns the path; the lock's file stays, since to remove it would race with the next owner. */
+function lockPath(path: string): number {
+  const lockFile = `${path}.lock`;
+  const fd = check(libc.open(cString(lockFile), LOCK_FLAGS, OWNER_ONLY), `open ${lockFile}`);
+  try {
+    if (tryLockFile(fd, "exclusive", 0)) return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  libc.close(fd);
+  throw new ApiSocketError(`the API socket ${path} belongs to another process: stop that one, or choose another path`);
+}
+
+/** Nobody listens at a socket's path any more. */
+function isStale(path: string): boolean {
+  try {
+    libc.close(connectTo(path));
+    return false;
+  } catch (error) {
+    if (error instanceof SysError && error.errno === ECONNREFUSED) return true;
+    throw error;
+  }
+}
+
+/** Removes what an earlier process left at the path: a socket without a listener, or an empty file. */
+function clearPath(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (found.isSocket() ? !isStale(path) : !(found.isFile() && found.size === 0))
+    throw new ApiSocketError(
+      found.isSocket()
+        ? `another process listens at ${path}: stop that one, or choose another path`
+        : `${path} exists and is no socket: remove it, or choose another path`,
+    );
+  if (libc.unlink(cString(path)) < 0) check(-1, `remove ${path}`);
+}
+
+function listenAtPath(path: string): ApiListener {
+  const lock = lockPath(path);
+  try {
+    clearPath(path);
+    const umask = libc.umask(NOT_OWNER_ONLY);
+    let fd: number;
+    try {
+      fd = listenAt(path, BACKLOG);
+    } finally {
+      libc.umask(umask);
+    }
+    return {
+      fd,
+      close: (unlink) => {
+        libc.close(fd);
+        if (unlink) libc.unlink(cString(path));
+        libc.close(lock);
+      },
+    };
+  } catch (error) {
+    libc.close(lock);
+    throw error;
+  }
+}
+
+/** A socket that the parent process has made. */
+function listenOn(fd: number): ApiListener {
+  const flags = check(libc.fcntl(fd, F_GETFL, 0), `use fd ${fd}`);
+  if (!isListening(fd))
+    throw new ApiSocketError(`fd ${fd} is no listening socket: bind it and listen before the start`);
+  check(libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK), `make fd ${fd} non-blocking`);
+  return { fd, close: () => void libc.close(fd) };
+}
+
+/**
+ * Makes the API's socket: accessible to its owner alone, and under a lock that keeps other processes of ours away.
+ * @throws ApiSocketError
+ */
+export function openApiSocket(endpoint: Endpoint): ApiListener {
+  try {
+    return "fd" in endpoint ? listenOn(endpoint.fd) : listenAtPath(endpoint.path);
+  } catch (error) {
+    if (error instanceof ApiSocketError) throw error;
+    const what = "fd" in endpoint ? `fd=${endpoint.fd}` : endpoint.path;
+    throw new ApiSocketError(`cannot listen for API clients at ${what}`, { cause: error });
+  }
+}
