@@ -47,7 +47,7 @@ const RESET_STATE = 0xa0;
 const RESET_PROPERTIES = 0xc0;
 const RESET_DICTIONARY = 0xe0;
 
-/** Unpacks one LZMA2 stream into a buffer, which is the dictionary as well. */
+/** Unpacks LZMA2 streams one behind the other into a buffer, which is the dictionary as well. */
 export class Lzma2Decoder {
   readonly #rc = new RangeDecoder(PROBABILITIES);
   readonly #output: Uint8Array;

@@ -26,11 +26,11 @@ const FILTER_LZMA2 = 0x21;
  */
 export function unpackXz(input: Uint8Array, output: Uint8Array): void {
   const check = streamCheck(input);
+  const decoder = new Lzma2Decoder(output, 0);
   let from = STREAM_HEADER_BYTES;
   let to = 0;
   while (to < output.length) {
     const header = blockHeader(input, from);
-    const decoder = new Lzma2Decoder(output, to);
     const dataEnd = decoder.unpack(input, header.dataStart, input.length);
     if (decoder.to === to) throw corrupt("an empty block", from);
     if (header.x86) unfilterX86(output, to, decoder.to);

@@ -46,7 +46,7 @@ describe("round trips", () => {
     ["lz4", lz4Legacy(randomBytes(8, 5000)), randomBytes(8, 5000)],
     ["lz4", lz4Legacy(new Uint8Array(100_000)), new Uint8Array(100_000)],
     ["xz", xz("code"), kernelLike(1, 3000)],
-    ["xz", xz("branches"), branches(6, 2000)],
+    ["xz", xz("branches"), branches(12, 2000)],
     ["xz", xz("kernel"), pvhKernel(kernelLike(2, 1500))],
     ["xz", xz("long"), repeat(kernelLike(3, 500), 10_000)],
     ["xz", xz("incompressible"), randomBytes(4, 300)],
@@ -209,6 +209,9 @@ describe("LZMA2 chunks that break the rules", () => {
   const ONES = "5d" + "00fffffffe" + "ffffffffffffffffffff";
   const packedSize = "000e";
 
+  /** Bits that are all 0: a literal 0. */
+  const ZERO_BYTE = "5d000000000000";
+
   test.each([
     ["no dictionary", "02" + "0000" + "41", "a chunk without a dictionary"],
     ["LZMA without a dictionary", `c0${"0000"}${packedSize}${ONES}`, "a chunk without a dictionary"],
@@ -217,6 +220,11 @@ describe("LZMA2 chunks that break the rules", () => {
       "a new state without properties",
       "01" + "0000" + "41" + "a0" + "0000" + "0004" + "0000000000",
       "without properties",
+    ],
+    [
+      "the properties of before a new dictionary",
+      `e000000005${ZERO_BYTE}010000418000000005000000000000`,
+      "a chunk without properties",
     ],
     ["impossible properties", "e0" + "0000" + "0004" + "e1" + "0000000000", "impossible properties"],
     ["too many literal bits", "e0" + "0000" + "0004" + "0d" + "0000000000", "impossible properties"],
@@ -229,6 +237,7 @@ describe("LZMA2 chunks that break the rules", () => {
     ["a bad beginning", "e0" + "0000" + "0004" + "5d" + "0100000000", "a bad chunk"],
     ["a chunk of one byte", "e0" + "0000" + "0000" + "5d" + "00", "a bad chunk"],
     ["a match before the data", `e0${"0000"}${packedSize}${ONES}`, "a match before the data"],
+    ["a repeated byte before the data", `e000000007${"5d00c8000000"}00000000`, "a match before the data"],
     ["a match over the end", `01${"0000"}41c0${"0000"}${packedSize}${ONES}`, "a match over the end of its chunk"],
   ])("%s", (_, hex, message) => {
     const data = Buffer.from(hex, "hex");
@@ -236,10 +245,12 @@ describe("LZMA2 chunks that break the rules", () => {
   });
 
   test("chunks that keep them", () => {
-    const data = Buffer.from("01" + "0001" + "4142" + "02" + "0000" + "43" + "00", "hex");
-    const output = new Uint8Array(3);
+    const data = Buffer.from(`01000141420200004300e000000005${ZERO_BYTE}0100004400`, "hex");
+    const output = new Uint8Array(5).fill(0xff);
     const decoder = new Lzma2Decoder(output, 0);
-    expect(decoder.unpack(data, 0, data.length)).toBe(data.length);
-    expect([decoder.to, Buffer.from(output).toString()]).toEqual([3, "ABC"]);
+    expect(decoder.unpack(data, 0, data.length)).toBe(10);
+    expect(decoder.to).toBe(3);
+    expect(decoder.unpack(data, 10, data.length)).toBe(data.length);
+    expect([decoder.to, Buffer.from(output).toString()]).toEqual([5, "ABC\0D"]);
   });
 });
