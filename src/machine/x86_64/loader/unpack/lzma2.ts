@@ -51,9 +51,9 @@ const RESET_DICTIONARY = 0xe0;
 export class Lzma2Decoder {
   readonly #rc = new RangeDecoder(PROBABILITIES);
   readonly #output: Uint8Array;
-  #to: number;
+  #to = 0;
   /** Matches reach back to here. */
-  #dictionary: number;
+  #dictionary = 0;
   #literalContextBits = 0;
   #literalPositionMask = 0;
   #positionMask = 0;
@@ -63,10 +63,8 @@ export class Lzma2Decoder {
   #rep2 = 0;
   #rep3 = 0;
 
-  constructor(output: Uint8Array, to: number) {
+  constructor(output: Uint8Array) {
     this.#output = output;
-    this.#to = to;
-    this.#dictionary = to;
   }
 
   /** Where the output ends. */

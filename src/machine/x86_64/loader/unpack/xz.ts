@@ -26,7 +26,7 @@ const FILTER_LZMA2 = 0x21;
  */
 export function unpackXz(input: Uint8Array, output: Uint8Array): void {
   const check = streamCheck(input);
-  const decoder = new Lzma2Decoder(output, 0);
+  const decoder = new Lzma2Decoder(output);
   let from = STREAM_HEADER_BYTES;
   let to = 0;
   while (to < output.length) {

@@ -241,13 +241,13 @@ describe("LZMA2 chunks that break the rules", () => {
     ["a match over the end", `01${"0000"}41c0${"0000"}${packedSize}${ONES}`, "a match over the end of its chunk"],
   ])("%s", (_, hex, message) => {
     const data = Buffer.from(hex, "hex");
-    expect(() => new Lzma2Decoder(new Uint8Array(400), 0).unpack(data, 0, data.length)).toThrow(message);
+    expect(() => new Lzma2Decoder(new Uint8Array(400)).unpack(data, 0, data.length)).toThrow(message);
   });
 
   test("chunks that keep them", () => {
     const data = Buffer.from(`01000141420200004300e000000005${ZERO_BYTE}0100004400`, "hex");
     const output = new Uint8Array(5).fill(0xff);
-    const decoder = new Lzma2Decoder(output, 0);
+    const decoder = new Lzma2Decoder(output);
     expect(decoder.unpack(data, 0, data.length)).toBe(10);
     expect(decoder.to).toBe(3);
     expect(decoder.unpack(data, 10, data.length)).toBe(data.length);
