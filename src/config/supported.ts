@@ -45,7 +45,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   { feature: "--cpus max above boot", isUsed: ({ cpus }) => cpus.max_vcpus !== cpus.boot_vcpus },
   { feature: "--cpus kvm_hyperv", isUsed: ({ cpus }) => cpus.kvm_hyperv },
   { feature: "--cpus features", isUsed: ({ cpus }) => cpus.features.amx },
-  { feature: "--cpus core_scheduling=vcpu", isUsed: ({ cpus }) => cpus.core_scheduling === "Vcpu" },
 
   { feature: "--memory hotplug_size", isUsed: ({ memory }) => memory.hotplug_size !== undefined },
   { feature: "--memory hotplugged_size", isUsed: ({ memory }) => memory.hotplugged_size !== undefined },

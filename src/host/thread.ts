@@ -47,6 +47,21 @@ export function kickThread(tid: number): void {
   libc.syscall(Sys.tgkill, libc.getpid(), tid, KICK_SIGNAL, 0, 0, 0);
 }
 
+const PR_SCHED_CORE = 62;
+const PR_SCHED_CORE_CREATE = 1;
+/** Which threads get the new cookie (linux/prctl.h, enum pid_type). */
+const CookieScope = { THREAD: 0, PROCESS: 1 } as const;
+
+/**
+ * Gives the calling thread, or the whole process and the threads it will start, a core scheduling cookie of its own: the
+ * host runs nobody else on the sibling of a core they run on (Documentation/admin-guide/hw-vuln/core-scheduling.rst). A host
+ * without core scheduling, or without siblings, runs as before.
+ */
+export function isolateCores(scope: "thread" | "process"): void {
+  const type = scope === "thread" ? CookieScope.THREAD : CookieScope.PROCESS;
+  libc.prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, type, 0);
+}
+
 /**
  * Binds the calling thread to host CPUs.
  * @param cpus host CPU numbers below 8192

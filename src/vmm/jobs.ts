@@ -18,6 +18,8 @@ export interface JobBase {
 /** Run a vCPU, which has been set up, until it stops. */
 export interface VcpuJob extends JobBase {
   readonly vcpu: VcpuHandle;
+  /** Whether the thread shares physical cores with no other. */
+  readonly ownCore: boolean;
 }
 
 /** Serve all devices with little traffic. */

@@ -1,6 +1,7 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
+import { isolateCores } from "../host/thread.ts";
 import { isTerminal, terminalSize } from "../host/tty.ts";
 import type { VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
@@ -74,6 +75,7 @@ export class Vm {
     const { system, threads } = this.#host;
     const limit = system.maxVcpus;
     if (cpus.max_vcpus > limit) throw new TooManyVcpusError(cpus.max_vcpus, limit);
+    if (cpus.core_scheduling === "Vm") isolateCores("process");
     // Threads take a few milliseconds to start: meanwhile the machine is made.
     const workers = Array.from({ length: cpus.boot_vcpus }, (_, i) => threads.thread("vcpu", `vcpu${i}`));
 
@@ -105,11 +107,12 @@ export class Vm {
     this.#takeTerminal();
     log.info(this.#saved === undefined ? "booting" : "going on");
     this.#inUse = true;
+    const ownCore = cpus.core_scheduling === "Vcpu";
     const vcpus = this.#vcpuThreads.map((thread, index) => {
       const { vcpu } = thread;
       const worker = workers[index];
       if (vcpu === undefined || worker === undefined) throw new Error(`vCPU ${index} has no thread`);
-      return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu });
+      return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu, ownCore });
     });
     return this.#watch(vcpus, this.#startIo(machine));
   }

@@ -1,4 +1,5 @@
 import { Bus } from "../../devices/bus.ts";
+import { isolateCores } from "../../host/thread.ts";
 import { KvmVcpu } from "../../hypervisor/kvm/vcpu.ts";
 import { MachineDevices } from "../../machine/x86_64/machine-devices.ts";
 import { log } from "../../threads/log.ts";
@@ -10,6 +11,7 @@ import { PendingRequest, runVcpu, type VcpuOutcome } from "../vcpu-loop.ts";
 serveJobs(
   (job: VcpuJob): VcpuOutcome =>
     onThread(job, (control) => {
+      if (job.ownCore) isolateCores("thread");
       const pending = new PendingRequest();
       const devices = new MachineDevices(job.machine, { machine: pending, log: log.info });
       const ports = new Bus();

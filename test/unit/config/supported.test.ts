@@ -47,7 +47,6 @@ describe("refused by name", () => {
   const cases: readonly (readonly [Options, string])[] = [
     [{ cpus: ["boot=1,max=2"] }, "--cpus max above boot"],
     [{ cpus: ["kvm_hyperv=on"] }, "--cpus kvm_hyperv"],
-    [{ cpus: ["core_scheduling=vcpu"] }, "--cpus core_scheduling=vcpu"],
     [{ memory: ["hotplug_size=1G"] }, "--memory hotplug_size"],
     [{ memory: ["hotplug_method=virtio-mem"] }, "--memory hotplug_method=virtio-mem"],
     [{ "memory-zone": ["id=z"] }, "--memory-zone"],
