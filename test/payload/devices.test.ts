@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
 import { expectPass } from "./expect.ts";
-import { runOnVmm, servesApi, startOnVmm } from "./vmm.ts";
+import { runOnVmm, startOnVmm } from "./vmm.ts";
 
 let folder: string;
 
@@ -16,19 +16,6 @@ afterAll(async () => {
 
 test("virtio-rng fills buffers with noise", async () => {
   expectPass(await runOnVmm("rng", { extra: ["--rng", "src=/dev/urandom"] }));
-});
-
-test.skipIf(!servesApi())("the power button raises the event register and its interrupt", async () => {
-  const socket = join(folder, "api.sock");
-  const machine = await startOnVmm("powerbutton", { cmdline: "presses=2", extra: ["--api-socket", socket] });
-  for (let press = 0; press < 2; press++) {
-    await machine.nextLine((line) => line === "READY");
-    const answer = await fetch("http://localhost/api/v1/vm.power-button", { unix: socket, method: "PUT" });
-    expect(answer.status).toBe(204);
-  }
-  const outcome = await machine.outcome();
-  expectPass(outcome);
-  expect(outcome.results[0]).toMatchObject({ presses: "2", interrupts: "2" });
 });
 
 describe("virtio-console", () => {

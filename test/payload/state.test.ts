@@ -2,78 +2,21 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseCommandLine } from "../../src/cli/parse.ts";
-import type { VmConfig } from "../../src/config/schema/vm.ts";
-import { readVmConfig } from "../../src/config/vm-config.ts";
-import { installKickSignal } from "../../src/host/thread.ts";
-import { KvmSystem } from "../../src/hypervisor/kvm/system.ts";
 import type { GuestMemory } from "../../src/memory/guest-memory.ts";
-import { ThreadPool } from "../../src/vmm/thread-pool.ts";
 import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
+import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
 
-installKickSignal();
 const folder = mkdtempSync(join(tmpdir(), "payload-state-"));
-const threads = new ThreadPool();
-const host = {
-  system: new KvmSystem(),
-  threads,
-  log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
-} as const;
+const host = inProcessHost();
 afterAll(() => {
-  threads.close();
+  host.threads.close();
   rmSync(folder, { recursive: true });
 });
 
 /** A dword in guest RAM that tells the guest to go on. */
 const GO_ON = 0x4ff0;
 const TIMEOUT_MS = 60_000;
-
-function configOf(argv: readonly string[]): VmConfig {
-  const commandLine = parseCommandLine(argv);
-  if (commandLine.kind !== "run") throw new Error(commandLine.text);
-  return readVmConfig(commandLine.request.options).config;
-}
-
-/** The guest's serial output, through a FIFO, waited for by what it says. */
-class SerialOutput {
-  readonly path: string;
-  text = "";
-  readonly #reader: Bun.Subprocess<"ignore", "pipe", "inherit">;
-  readonly #done: Promise<void>;
-  #look: () => void = () => undefined;
-
-  constructor(name: string) {
-    this.path = join(folder, name);
-    Bun.spawnSync(["mkfifo", this.path]);
-    this.#reader = Bun.spawn(["cat", this.path], { stdio: ["ignore", "pipe", "inherit"] });
-    this.#done = this.#collect();
-  }
-
-  /** Waits until `marker` stands in the output. */
-  async waitFor(marker: string): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#look = () => {
-      if (this.text.includes(marker)) resolve();
-    };
-    this.#look();
-    await Promise.race([promise, this.#done]);
-    expect(this.text).toContain(marker);
-  }
-
-  /** All of it, once the VM is over. */
-  async all(): Promise<string> {
-    await this.#done;
-    return this.text;
-  }
-
-  async #collect(): Promise<void> {
-    for await (const chunk of this.#reader.stdout.pipeThrough(new TextDecoderStream())) {
-      this.text += chunk;
-      this.#look();
-    }
-  }
-}
 
 function copyMemory(memory: GuestMemory | undefined): (target: GuestMemory) => void {
   if (memory === undefined) throw new Error("the VM has no memory");
@@ -99,7 +42,7 @@ describe("state in shared blocks", () => {
       let saved: SavedVm | undefined;
       let output: SerialOutput;
       for (let life = 0; ; life++) {
-        output = new SerialOutput(`serial${life}`);
+        output = new SerialOutput(folder, `serial${life}`);
         const config = configOf([
           ...["--kernel", kernel, "--cmdline", `wait=ram moves=${moves}`, "--memory", "size=64M"],
           ...["--serial", `file=${output.path}`, "--console", "null", "--disk", `path=${disk},image_type=raw`],
@@ -131,7 +74,7 @@ describe("state in shared blocks", () => {
     "a machine that is paused and resumed a hundred times loses nothing",
     async () => {
       const kernel = await buildPayload("state");
-      const output = new SerialOutput("paused");
+      const output = new SerialOutput(folder, "paused");
       const config = configOf([
         ...["--kernel", kernel, "--cmdline", "wait=ram blk=0", "--memory", "size=64M", "--cpus", "boot=1"],
         ...["--serial", `file=${output.path}`, "--console", "null"],

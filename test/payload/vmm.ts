@@ -48,15 +48,3 @@ export async function startOnVmm(name: string, options: VmmOptions = {}): Promis
 export async function runOnVmm(name: string, options: VmmOptions = {}): Promise<PayloadOutcome> {
   return (await startOnVmm(name, options)).outcome();
 }
-
-/** Whether the monitor serves the REST API in this version; an option whose feature does not exist is refused by name. */
-export function servesApi(): boolean {
-  const { stderr } = Bun.spawnSync([
-    vmmPath(),
-    "--api-socket",
-    "/nonexistent/socket",
-    "--kernel",
-    "/nonexistent/kernel",
-  ]);
-  return !stderr.toString().includes("not supported by this version: --api-socket");
-}

@@ -1,5 +1,5 @@
 // ACPI power button: GED interrupt on GSI 13, waited for with HLT; the event register names it and is cleared by the read.
-// Parameter: presses. Prints READY before each wait.
+// Parameter: presses. Prints READY and a count before each wait.
 #include "runtime/runtime.h"
 
 #define VECTOR 0x30
@@ -13,7 +13,7 @@ void payload(void) {
   u64 presses = param_number("presses", 1);
   for (u64 i = 0; i < presses; i++) {
     u64 seen = interrupt_count(VECTOR);
-    print("READY\n");
+    print("READY %lu\n", i);
     if (!wait_for_interrupt_ns(VECTOR, seen, 30000000000)) fail("no interrupt within 30 s");
     u8 events = read8(ged);
     expect(events == 8, "the event register reads %x", events);

@@ -1,0 +1,67 @@
+import { expect } from "bun:test";
+import { join } from "node:path";
+import { parseCommandLine } from "../../src/cli/parse.ts";
+import type { VmConfig } from "../../src/config/schema/vm.ts";
+import { readVmConfig } from "../../src/config/vm-config.ts";
+import { installKickSignal } from "../../src/host/thread.ts";
+import { KvmSystem } from "../../src/hypervisor/kvm/system.ts";
+import { ThreadPool } from "../../src/vmm/thread-pool.ts";
+import type { VmHost } from "../../src/vmm/vm.ts";
+
+/** What VMs inside the test's own process need. The caller closes `threads`. */
+export function inProcessHost(): VmHost {
+  installKickSignal();
+  return {
+    system: new KvmSystem(),
+    threads: new ThreadPool(),
+    log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
+  };
+}
+
+/** The configuration that a command line describes. */
+export function configOf(argv: readonly string[]): VmConfig {
+  const commandLine = parseCommandLine(argv);
+  if (commandLine.kind !== "run") throw new Error(commandLine.text);
+  return readVmConfig(commandLine.request.options).config;
+}
+
+/** The guest's serial output, through a FIFO, waited for by what it says. */
+export class SerialOutput {
+  readonly path: string;
+  text = "";
+  readonly #reader: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #done: Promise<void>;
+  #look: () => void = () => undefined;
+
+  /** Makes the FIFO `name` in `folder`, for `--serial file=`. */
+  constructor(folder: string, name: string) {
+    this.path = join(folder, name);
+    Bun.spawnSync(["mkfifo", this.path]);
+    this.#reader = Bun.spawn(["cat", this.path], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#done = this.#collect();
+  }
+
+  /** Waits until `marker` stands in the output. */
+  async waitFor(marker: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#look = () => {
+      if (this.text.includes(marker)) resolve();
+    };
+    this.#look();
+    await Promise.race([promise, this.#done]);
+    expect(this.text).toContain(marker);
+  }
+
+  /** All of it, once the VM is over. */
+  async all(): Promise<string> {
+    await this.#done;
+    return this.text;
+  }
+
+  async #collect(): Promise<void> {
+    for await (const chunk of this.#reader.stdout.pipeThrough(new TextDecoderStream())) {
+      this.text += chunk;
+      this.#look();
+    }
+  }
+}
