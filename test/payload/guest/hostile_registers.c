@@ -237,6 +237,7 @@ void payload(void) {
   static struct blk blk;
   static u8 sector[512];
   seed = param_number("seed", 0x9e3779b97f4a7c15);
+  if (seed == 0) fail("seed must not be 0");
   rounds = param_number("rounds", 1000);
   lapic_enable();
   ports();
