@@ -2,9 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { UnsupportedError, ValidationError } from "../../../../src/config/errors.ts";
 import { decodeJson } from "../../../../src/config/json/decode.ts";
 import { diskSchema } from "../../../../src/config/schema/disk.ts";
+import { netSchema } from "../../../../src/config/schema/net.ts";
 import { vdpaSchema } from "../../../../src/config/schema/virtio-devices.ts";
 import { vmSchema } from "../../../../src/config/schema/vm.ts";
 import type { VmController } from "../../../../src/vmm/control/controller.ts";
+import { droppedDescriptors, withoutDevice } from "../../../../src/vmm/control/device-kinds.ts";
 import {
   InvalidTransitionError,
   UnknownDeviceError,
@@ -332,6 +334,15 @@ describe("the stored configuration", () => {
     expect([config.cpus.boot_vcpus, config.memory.size, config.balloon]).toEqual([9, 1 << 30, undefined]);
     expect(config.memory.zones?.[0]?.size).toBe(7);
   });
+});
+
+test("descriptors go with the devices they belong to", () => {
+  const net = (id: string, fds: readonly number[]) => ({ ...decodeJson(netSchema, "{}"), id, fds });
+  const both = { ...CONFIG, net: [net("a", [10, 11]), net("b", [12])] };
+  expect(droppedDescriptors(both, withoutDevice(both, "a"))).toEqual([10, 11]);
+  expect(droppedDescriptors(both, undefined)).toEqual([10, 11, 12]);
+  expect(droppedDescriptors(both, both)).toEqual([]);
+  expect(withoutDevice(both, "c")).toBeUndefined();
 });
 
 test("requests are carried out in the order in which they are made", async () => {
