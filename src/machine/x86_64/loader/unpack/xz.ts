@@ -1,4 +1,3 @@
-import { crc32 } from "node:zlib";
 import { unfilterX86 } from "./bcj-x86.ts";
 import { Lzma2Decoder } from "./lzma2.ts";
 import { UnpackError } from "./unpack-error.ts";
@@ -39,7 +38,7 @@ export function unpackXz(input: Uint8Array, output: Uint8Array): void {
     from = header.dataStart + Math.ceil((dataEnd - header.dataStart) / 4) * 4;
     if (check === CHECK_CRC32) {
       if (input.length - from < 4) throw corrupt("the data ends early", from);
-      if (crc32(output.subarray(to, decoder.to)) !== u32(input, from))
+      if (Bun.hash.crc32(output.subarray(to, decoder.to)) !== u32(input, from))
         throw corrupt("a block's checksum differs", from);
       from += 4;
     }
@@ -50,7 +49,7 @@ export function unpackXz(input: Uint8Array, output: Uint8Array): void {
 /** Section 2.1.1. @returns the kind of integrity check */
 function streamCheck(input: Uint8Array): number {
   if (input.length < STREAM_HEADER_BYTES || MAGIC.some((byte, i) => input[i] !== byte)) throw corrupt("no stream", 0);
-  if (crc32(input.subarray(6, 8)) !== u32(input, 8)) throw corrupt("the stream header's checksum differs", 8);
+  if (Bun.hash.crc32(input.subarray(6, 8)) !== u32(input, 8)) throw corrupt("the stream header's checksum differs", 8);
   const check = input[7] ?? 0;
   if (input[6] !== 0 || (check !== CHECK_NONE && check !== CHECK_CRC32)) throw corrupt("an unknown integrity check", 6);
   return check;
@@ -63,7 +62,7 @@ function blockHeader(input: Uint8Array, from: number): { dataStart: number; x86:
   if (size > input.length - from) throw corrupt("the data ends early", from);
   const dataStart = from + size;
   const crcAt = dataStart - 4;
-  if (crc32(input.subarray(from, crcAt)) !== u32(input, crcAt))
+  if (Bun.hash.crc32(input.subarray(from, crcAt)) !== u32(input, crcAt))
     throw corrupt("a block header's checksum differs", crcAt);
 
   const flags = input[from + 1] ?? 0;
