@@ -1,16 +1,20 @@
 import { runCommand } from "citty";
+import type { ApiServer } from "../api/api-server.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
-import { refuseUnsupportedConfig, refuseUnsupportedOptions } from "../config/supported.ts";
-import { validateVmConfig } from "../config/validate/validate.ts";
+import { refuseUnsupportedOptions } from "../config/supported.ts";
 import { readVmConfig } from "../config/vm-config.ts";
+import { parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
 import { libc } from "../host/libc.ts";
+import type { EventListener } from "../vmm/control/events.ts";
+import type { VmmControl } from "../vmm/control/vmm-control.ts";
 import { Vmm } from "../vmm/vmm.ts";
-import { buildVersion } from "./build-version.ts";
+import { buildVersion, packageVersion } from "./build-version.ts";
 import { cloudHypervisorCommand } from "./command.ts";
 import { errorDebugText, failureText } from "./error-chain.ts";
 import { type Logging, startLogging } from "./logging.ts";
 import type { RunRequest } from "./parse.ts";
 import { print } from "./print.ts";
+import { BUILD_FEATURES } from "./version.ts";
 
 const UMASK = 0o077;
 const FAILURE = 1;
@@ -33,11 +37,16 @@ async function run(request: RunRequest): Promise<number> {
     logging = startLogging(request);
     const { consola, settings } = logging;
     consola.info(`cloud-hypervisor ${buildVersion}`);
-    const vmm = new Vmm(settings, request.noShutdown);
+    const onEvent = await eventListener(request);
+    const vmm = new Vmm({ log: settings, noShutdown: request.noShutdown, onEvent });
     process.on("SIGTERM", vmm.stop);
     process.on("SIGINT", vmm.stop);
     process.on("SIGWINCH", vmm.resizeConsole);
-    await vmm.run(vmConfig(request, logging));
+    const api = await apiServer(request, vmm.control);
+    onEvent({ source: "vmm", event: "starting" });
+    if (request.start === "boot") await vmm.boot(vmConfig(request, logging));
+    await vmm.ended;
+    await api?.finish(true);
     consola.info("cloud-hypervisor exited successfully");
     return 0;
   } catch (error) {
@@ -47,13 +56,29 @@ async function run(request: RunRequest): Promise<number> {
   }
 }
 
-/** The VM that the command line describes, checked; undefined when it describes none. */
-function vmConfig({ options, start }: RunRequest, { consola }: Logging): VmConfig | undefined {
-  if (start !== "boot") return undefined;
+/** The VM that the command line describes. It is validated when it boots. */
+function vmConfig({ options }: RunRequest, { consola }: Logging): VmConfig {
   const { config, warnings } = readVmConfig(options);
   for (const warning of warnings) consola.warn(warning);
-  const validated = validateVmConfig(config);
-  for (const warning of validated.warnings) consola.warn(warning);
-  refuseUnsupportedConfig(validated.config);
-  return validated.config;
+  return config;
+}
+
+/** Only a VMM that is asked to report events loads what reports them. */
+async function eventListener({ options }: RunRequest): Promise<EventListener> {
+  const text = options.text("event-monitor");
+  if (text === undefined) return () => undefined;
+  const { EventMonitor } = await import("../api/event-monitor.ts");
+  return new EventMonitor(parseEventMonitor(text)).report;
+}
+
+/** Only a VMM that is asked to serve the API loads it. */
+async function apiServer({ options }: RunRequest, control: VmmControl): Promise<ApiServer | undefined> {
+  const text = options.text("api-socket");
+  if (text === undefined) return undefined;
+  const { startApi } = await import("../api/api-server.ts");
+  return startApi(parseApiSocket(text), control, {
+    buildVersion,
+    version: packageVersion,
+    features: BUILD_FEATURES,
+  });
 }

@@ -3,14 +3,7 @@ import { type GivenOptions, type OptionName, startOf } from "./options.ts";
 import type { VmConfig } from "./schema/vm.ts";
 
 /** Options of the VMM itself that the grammar knows and nothing implements. */
-const UNSUPPORTED_OPTIONS: readonly OptionName[] = [
-  "api-socket",
-  "event-monitor",
-  "gdb",
-  "dbus-service-name",
-  "dbus-object-path",
-  "dbus-system-bus",
-];
+const UNSUPPORTED_OPTIONS: readonly OptionName[] = ["gdb", "dbus-service-name", "dbus-object-path", "dbus-system-bus"];
 
 /** Values of `--seccomp` that nothing implements. Without the option there is no filter, though `true` is to be the default. */
 const UNSUPPORTED_SECCOMP: readonly string[] = ["true", "log", "errno"];

@@ -53,6 +53,7 @@ export class Vm {
   readonly #saved: SavedVm | undefined;
   readonly #resources = new DisposableStack();
   readonly #vcpuThreads: VmThread[] = [];
+  readonly #over = Promise.withResolvers<VcpuOutcome>();
   #machine: Machine | undefined;
   #stopped = false;
   /** Threads are at work on the machine: it may not be taken from under them. */
@@ -66,11 +67,24 @@ export class Vm {
   }
 
   /**
-   * Makes the machine, boots it and runs it until it is over.
-   * @returns what ended it: the guest, or `stop`
-   * @throws when it cannot be made or booted; ThreadError when one of its threads fails
+   * Settles when the guest or `stop` has ended the VM and no thread works on it any more.
+   * @throws ThreadError at once when one of its threads fails
    */
+  get over(): Promise<VcpuOutcome> {
+    return this.#over.promise;
+  }
+
+  /** Starts the VM and waits until it is over. @throws as `start` and `over` do */
   async run(): Promise<VcpuOutcome> {
+    await this.start();
+    return this.over;
+  }
+
+  /**
+   * Makes the machine, fills it and sends its vCPUs off.
+   * @throws when it cannot be made or booted; then only `close` follows
+   */
+  async start(): Promise<void> {
     const { cpus } = this.#config;
     const { system, threads } = this.#host;
     const limit = system.maxVcpus;
@@ -103,7 +117,10 @@ export class Vm {
       this.#eachVcpu((vcpu, index) => factory.restore(vcpu, index, vcpus[index] ?? {}));
       machine.devices.pci.nudge();
     }
-    if (this.#stopped) return "stopped";
+    if (this.#stopped) {
+      this.#over.resolve("stopped");
+      return;
+    }
     this.#takeTerminal();
     log.info(this.#saved === undefined ? "booting" : "going on");
     this.#inUse = true;
@@ -114,7 +131,7 @@ export class Vm {
       if (vcpu === undefined || worker === undefined) throw new Error(`vCPU ${index} has no thread`);
       return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu, ownCore });
     });
-    return this.#watch(vcpus, this.#startIo(machine));
+    this.#watch(vcpus, this.#startIo(machine)).then(this.#over.resolve, this.#over.reject);
   }
 
   /** Ends the VM as if its power cord were pulled. */
@@ -148,6 +165,11 @@ export class Vm {
     return { devices: this.#machine.devices.save(), vcpus };
   }
 
+  /** The machine, once `start` has made it. */
+  get machine(): Machine | undefined {
+    return this.#machine;
+  }
+
   /** Guest RAM, while there is a machine. */
   get memory(): GuestMemory | undefined {
     return this.#machine?.memory;
@@ -156,6 +178,11 @@ export class Vm {
   /** Presses the ACPI power button. */
   powerButton(): void {
     this.#machine?.devices.platform.ged.notify(GedEvent.POWER_BUTTON);
+  }
+
+  /** Sends every vCPU a non-maskable interrupt. @throws SysError */
+  nmi(): void {
+    this.#eachVcpu((handle) => new KvmVcpu(handle).injectNmi());
   }
 
   /** Tells the guest the size of the terminal it is on. */

@@ -1,73 +1,55 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { installKickSignal } from "../host/thread.ts";
 import { KvmSystem } from "../hypervisor/kvm/system.ts";
-import { type LogSettings, logger } from "../threads/log.ts";
+import type { LogSettings } from "../threads/log.ts";
+import { VmController } from "./control/controller.ts";
+import type { EventListener } from "./control/events.ts";
+import type { VmmControl } from "./control/vmm-control.ts";
+import { Life } from "./life.ts";
 import { ThreadPool } from "./thread-pool.ts";
-import { Vm } from "./vm.ts";
 
-const log = logger("vmm");
+/** How the monitor runs. */
+export interface VmmSettings {
+  readonly log: LogSettings;
+  /** Stay when the guest powers off. */
+  readonly noShutdown: boolean;
+  readonly onEvent: EventListener;
+}
 
-/**
- * The monitor: what outlives a VM. It boots a VM, boots it again when the guest resets, and is over when the guest powers
- * off or the VMM is told to stop.
- */
+/** The monitor: what outlives a VM. */
 export class Vmm {
-  readonly #log: LogSettings;
-  readonly #noShutdown: boolean;
-  readonly #system = new KvmSystem();
-  readonly #threads = new ThreadPool();
-  readonly #stopped = Promise.withResolvers<void>();
-  #stopping = false;
-  #vm: Vm | undefined;
+  /** What the API and the command line ask for. */
+  readonly control: VmmControl;
+  /** Settles when the monitor is to end. @throws when a thread of the VM failed, or the VM did not survive its reset */
+  readonly ended: Promise<void>;
+  #life: Life | undefined;
 
-  /**
-   * @param noShutdown stay when the guest powers off
-   * @throws HypervisorError when there is no usable KVM
-   */
-  constructor(log: LogSettings, noShutdown: boolean) {
-    this.#log = log;
-    this.#noShutdown = noShutdown;
+  /** @throws HypervisorError when there is no usable KVM */
+  constructor({ log, noShutdown, onEvent }: VmmSettings) {
+    const host = { system: new KvmSystem(), threads: new ThreadPool(), log };
     installKickSignal();
+    const makeVm = (config: VmConfig): Life => {
+      this.#life = new Life(config, host);
+      return this.#life;
+    };
+    const controller = new VmController({ makeVm, onEvent, noShutdown });
+    this.control = controller;
+    this.ended = controller.ended;
   }
 
-  /**
-   * Boots a VM and stays until it is over; without a VM, until told to stop.
-   * @throws when the VM cannot be made or one of its threads fails; nothing is left behind then
-   */
-  async run(config: VmConfig | undefined): Promise<void> {
-    if (config !== undefined) {
-      await this.#live(config);
-      if (!this.#noShutdown) return;
-    }
-    await this.#stopped.promise;
+  /** Boots the VM of a command line. @throws when it cannot be made or booted */
+  async boot(config: VmConfig): Promise<void> {
+    await this.control.create(config);
+    await this.control.boot();
   }
 
-  /** Ends the VM and then `run`. */
+  /** Ends the VM and then the monitor. */
   readonly stop = (): void => {
-    this.#stopping = true;
-    this.#vm?.stop();
-    this.#stopped.resolve();
+    this.#life?.stop();
+    // A failure to end is a failure of the VM, which `ended` tells.
+    this.control.shutdownVmm().catch(() => undefined);
   };
 
   /** Tells the guest of the terminal's new size. */
-  readonly resizeConsole = (): void => this.#vm?.resizeConsole();
-
-  /** Presses the guest's ACPI power button. */
-  readonly powerButton = (): void => this.#vm?.powerButton();
-
-  async #live(config: VmConfig): Promise<void> {
-    for (;;) {
-      const vm = new Vm(config, { system: this.#system, threads: this.#threads, log: this.#log });
-      this.#vm = vm;
-      if (this.#stopping) vm.stop();
-      try {
-        const outcome = await vm.run();
-        log.info(`the VM is over: ${outcome}`);
-        if (outcome !== "reset") return;
-      } finally {
-        this.#vm = undefined;
-        vm.close();
-      }
-    }
-  }
+  readonly resizeConsole = (): void => this.#life?.resizeConsole();
 }

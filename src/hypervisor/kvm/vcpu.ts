@@ -215,6 +215,11 @@ export class KvmVcpu implements Vcpu {
     this.#set(Kvm.SET_LAPIC, block, "KVM_SET_LAPIC");
   }
 
+  /** A non-maskable interrupt, from any thread. @throws SysError */
+  injectNmi(): void {
+    check(libc.ioctl(this.#fd, Kvm.NMI, 0), "KVM_NMI");
+  }
+
   saveState(): VcpuState {
     return saveVcpuState(this.#fd);
   }

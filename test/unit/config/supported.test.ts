@@ -102,8 +102,6 @@ describe("refused by name", () => {
 
 describe("options of the VMM", () => {
   for (const [options, features] of [
-    [{ "api-socket": ["/s"] }, ["--api-socket"]],
-    [{ "event-monitor": ["path=/e"] }, ["--event-monitor"]],
     [{ gdb: ["path=/g"] }, ["--gdb"]],
     [{ "dbus-service-name": ["n"], "dbus-object-path": ["/p"] }, ["--dbus-service-name", "--dbus-object-path"]],
     [{ restore: ["source_url=file:///s"] }, ["--restore"]],

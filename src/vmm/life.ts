@@ -1,0 +1,92 @@
+import type { VmConfig } from "../config/schema/vm.ts";
+import { Bar0 } from "../devices/virtio/transport/bar-layout.ts";
+import type { VirtioWiring } from "../machine/pci-devices.ts";
+import type { DeviceNode, DeviceTree } from "./control/vm-info.ts";
+import type { LifeEnd, VmLife } from "./control/vm-life.ts";
+import type { VcpuOutcome } from "./vcpu-loop.ts";
+import { Vm, type VmHost } from "./vm.ts";
+
+const ENDS: Readonly<Record<VcpuOutcome, LifeEnd>> = { reset: "reset", "power-off": "powerOff", stopped: "stopped" };
+
+/** A VM as the state machine steers it. */
+export class Life implements VmLife {
+  readonly #given: VmConfig;
+  readonly #vm: Vm;
+
+  constructor(config: VmConfig, host: VmHost) {
+    this.#given = config;
+    this.#vm = new Vm(config, host);
+  }
+
+  /** Disks carry their generated identifiers; devices that there is one of at most keep theirs to themselves. */
+  get config(): VmConfig {
+    const { disks } = this.#given;
+    if (disks === undefined) return this.#given;
+    const ids = this.#virtio.filter(({ kind }) => kind === "block").map(({ device }) => device.transport.id);
+    return { ...this.#given, disks: disks.map((disk, i) => ({ ...disk, id: disk.id ?? ids[i] ?? "" })) };
+  }
+
+  get over(): Promise<LifeEnd> {
+    return this.#vm.over.then((outcome) => ENDS[outcome]);
+  }
+
+  start(): Promise<void> {
+    return this.#vm.start();
+  }
+
+  pause(): void {
+    this.#vm.pause();
+  }
+
+  resume(): void {
+    this.#vm.resume();
+  }
+
+  stop(): void {
+    this.#vm.stop();
+  }
+
+  close(): void {
+    this.#vm.close();
+  }
+
+  powerButton(): void {
+    this.#vm.powerButton();
+  }
+
+  nmi(): void {
+    this.#vm.nmi();
+  }
+
+  /** Tells the guest the size of the terminal it is on. */
+  resizeConsole(): void {
+    this.#vm.resizeConsole();
+  }
+
+  deviceTree(): DeviceTree {
+    const nodes: DeviceNode[] = [{ id: "__ioapic", resources: [], children: [] }];
+    if (this.#given.serial.mode !== "Off") nodes.push({ id: "__serial", resources: [], children: [] });
+    for (const entry of this.#virtio) nodes.push(...this.#virtioNodes(entry));
+    return Object.fromEntries(nodes.map((node) => [node.id, node]));
+  }
+
+  get #virtio(): readonly VirtioWiring[] {
+    return this.#vm.machine?.wiring.pci.devices ?? [];
+  }
+
+  #virtioNodes({ slot, device }: VirtioWiring): DeviceNode[] {
+    const { id, bar } = device.transport;
+    const parent = `_virtio-pci-${id}`;
+    const base = this.#vm.machine?.devices.pci.virtio(id)?.bars[0]?.mapped ?? bar.address;
+    const type_ = bar.kind === "memory32" ? "Mmio32" : "Mmio64";
+    return [
+      {
+        id: parent,
+        resources: [{ PciBar: { index: 0, base, size: Bar0.SIZE, type_, prefetchable: false } }],
+        children: [id],
+        pci_bdf: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
+      },
+      { id, resources: [], children: [], parent },
+    ];
+  }
+}
