@@ -1,0 +1,117 @@
+import { ApiClient, ApiConnectionError, type ApiReply } from "../../api/client/api-client.ts";
+import { UsageError } from "../arguments.ts";
+import { buildVersion } from "../build-version.ts";
+import { errorDebugText, failureText } from "../error-chain.ts";
+import { print } from "../print.ts";
+import { parseRemoteArguments, type RemoteCommandLine } from "./arguments.ts";
+import { MissingArgumentError } from "./commands.ts";
+import { commandHelp, remoteHelp, USAGE_HINT } from "./help.ts";
+
+const SUCCESS = 0;
+const FAILURE = 1;
+const USAGE = 2;
+/** Of a missing argument that the command line's grammar lets pass: what existing scripts know. */
+const MISSING_ARGUMENT = 101;
+
+const COMPONENT = "ch-remote";
+
+/** The VMM refused. The causes are what it said. */
+class ServerError extends Error {
+  override readonly name = "ServerError";
+}
+
+const STATUS_NAMES: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  404: "Not Found",
+  429: "Too Many Requests",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+};
+
+const SUCCESSES: readonly number[] = [100, 200, 204];
+
+/** The strings of an error body, outermost first; undefined when it is no array of strings. */
+function errorTexts(body: string): readonly string[] | undefined {
+  try {
+    const value: unknown = JSON.parse(body);
+    return Array.isArray(value) && value.every((text) => typeof text === "string") ? value : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function chainOf(texts: readonly string[]): Error | undefined {
+  const [first, ...rest] = texts;
+  return first === undefined ? undefined : new Error(first, { cause: chainOf(rest) });
+}
+
+/** A record as env_logger writes it; `RUST_LOG=off` hides it. */
+function logError(error: unknown): void {
+  if (process.env["RUST_LOG"]?.toLowerCase() === "off") return;
+  const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  print("stderr", `[${time} ERROR ch_remote] ${errorDebugText(error)}\n`);
+}
+
+function refused({ status, body }: ApiReply): number {
+  const what = `the VMM answered ${status} ${STATUS_NAMES[status] ?? "(unknown)"}`;
+  const texts = errorTexts(body);
+  const error = new ServerError(what, { cause: chainOf(texts ?? []) });
+  logError(error);
+  const text = failureText(error, COMPONENT);
+  print("stderr", texts === undefined && body !== "" ? `${text}  X: ${body}\n` : text);
+  return FAILURE;
+}
+
+function run({ socket, command, values }: Extract<RemoteCommandLine, { kind: "run" }>): number {
+  if (socket === undefined)
+    throw new ApiConnectionError("no way to reach the VMM is given: add --api-socket <path> before the subcommand");
+  const request = command.request(values);
+  const client = new ApiClient(socket);
+  try {
+    const reply = client.request(request);
+    if (!SUCCESSES.includes(reply.status)) return refused(reply);
+    if (reply.body !== "") print("stdout", `${reply.body}\n`);
+    return SUCCESS;
+  } finally {
+    client.close();
+  }
+}
+
+function failed(error: unknown): number {
+  if (error instanceof UsageError) {
+    print("stderr", `error: ${error.message}\n\n${USAGE_HINT}`);
+    return USAGE;
+  }
+  logError(error);
+  if (error instanceof MissingArgumentError) return MISSING_ARGUMENT;
+  if (!(error instanceof ApiConnectionError)) print("stderr", failureText(error, COMPONENT));
+  return FAILURE;
+}
+
+/**
+ * The `ch-remote` command.
+ * @param argv arguments without the program's name
+ * @returns the exit status
+ */
+export function chRemote(argv: readonly string[]): number {
+  if (argv.length === 0) {
+    print("stderr", remoteHelp());
+    return USAGE;
+  }
+  try {
+    const commandLine = parseRemoteArguments(argv);
+    switch (commandLine.kind) {
+      case "help":
+        print("stdout", commandLine.command === undefined ? remoteHelp() : commandHelp(commandLine.command));
+        return SUCCESS;
+      case "version":
+        print("stdout", `ch-remote ${buildVersion}\n`);
+        return SUCCESS;
+      case "run":
+        return run(commandLine);
+    }
+  } catch (error) {
+    return failed(error);
+  }
+}
