@@ -48,6 +48,18 @@ describe("a hostile guest", () => {
     expect(resultNumber(outcome, "devices")).toBe(3);
   });
 
+  test.each([2, 4])("%d vCPUs abuse the same devices at once", async (cpus) => {
+    const outcome = await runOnVmm("hostile_race", {
+      cmdline: `seed=${cpus} cpus=${cpus} seconds=3`,
+      cpus: `boot=${cpus}`,
+      console: "null",
+      extra: machine(),
+    });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "devices")).toBe(3);
+    expect(resultNumber(outcome, "operations")).toBeGreaterThan(1000);
+  });
+
   test("the next boot works", async () => {
     expectPass(await runOnVmm("hello"));
   });
