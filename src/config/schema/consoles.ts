@@ -3,7 +3,7 @@ import type { GivenKeys } from "../grammar/given-keys.ts";
 import { unquote } from "../grammar/text.ts";
 import { type Config, composed, type Key, type Member, objectSchema } from "./object-schema.ts";
 import { pciMembers } from "./pci-keys.ts";
-import type { ReadableType } from "./value-type.ts";
+import type { JsonForm, ReadableType } from "./value-type.ts";
 import { path, u16 } from "./value-types.ts";
 
 /** What a console is connected to, in the words of the REST API. */
@@ -25,6 +25,9 @@ const MODES: readonly (Key & { readonly mode: ConsoleMode })[] = [
   { name: "socket", mode: "Socket", label: path.label, doc: "a listening UNIX socket" },
 ];
 
+/** JSON knows all modes for every console, also those that only some can have. */
+const MODE_FORM: JsonForm = { kind: "enum", values: MODES.map((key) => key.mode) };
+
 function modeMembers(modes: readonly (Key & { readonly mode: ConsoleMode })[]) {
   /** A mode by its key alone, even an empty one: `file=` asks for a file and forgets which. */
   const modeOf = (given: GivenKeys) => modes.find((key) => given.has(key.name))?.mode;
@@ -36,7 +39,7 @@ function modeMembers(modes: readonly (Key & { readonly mode: ConsoleMode })[]) {
     file: pathOf("File", "file"),
     mode: composed<ConsoleMode, "present">(
       "present",
-      { kind: "enum", values: MODES.map((key) => key.mode) },
+      MODE_FORM,
       "what the console is connected to",
       modes,
       (given) => modeOf(given) ?? given.invalid(`no mode, expected one of: ${modes.map((key) => key.name).join(", ")}`),
