@@ -7,6 +7,7 @@ import { parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
 import { libc } from "../host/libc.ts";
 import type { EventListener } from "../vmm/control/events.ts";
 import type { VmmControl } from "../vmm/control/vmm-control.ts";
+import { restoreTerminal } from "../vmm/terminal.ts";
 import { Vmm } from "../vmm/vmm.ts";
 import { buildVersion, packageVersion } from "./build-version.ts";
 import { cloudHypervisorCommand } from "./command.ts";
@@ -25,8 +26,18 @@ const FAILURE = 1;
  */
 export async function runCloudHypervisor(argv: readonly string[]): Promise<never> {
   libc.umask(UMASK);
+  // What is thrown outside of `run`, by a listener or while the command line is read.
+  process.on("uncaughtException", (error) => process.exit(fail(error, undefined)));
   const { result } = await runCommand(cloudHypervisorCommand(run), { rawArgs: [...argv] });
   process.exit(typeof result === "number" ? result : FAILURE);
+}
+
+/** Tells the user, on a terminal that is theirs again, why the program fails. @returns the exit status */
+function fail(error: unknown, logging: Logging | undefined): number {
+  restoreTerminal();
+  logging?.consola.error(errorDebugText(error));
+  print("stderr", failureText(error));
+  return FAILURE;
 }
 
 /** @returns the exit status */
@@ -50,9 +61,7 @@ async function run(request: RunRequest): Promise<number> {
     consola.info("cloud-hypervisor exited successfully");
     return 0;
   } catch (error) {
-    logging?.consola.error(errorDebugText(error));
-    print("stderr", failureText(error));
-    return FAILURE;
+    return fail(error, logging);
   }
 }
 

@@ -1,7 +1,6 @@
 import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
 import { monotonicNs } from "../host/clock.ts";
-import { check, libc } from "../host/libc.ts";
-import { cString } from "../host/scratch.ts";
+import { createFile } from "../host/create-file.ts";
 import { type LogSettings, logRecord, setLogger } from "../threads/log.ts";
 import { fdSink } from "../threads/log-sink.ts";
 import { DEFAULT_LOG_TEMPLATE, type LogLevel, LogTemplateError } from "../threads/log-template.ts";
@@ -60,15 +59,11 @@ function makeConsola(level: LogLevel): ConsolaInstance {
 }
 
 const STDERR = 2;
-/** O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC: asm-generic/fcntl.h. */
-const CREATE_FLAGS = 0o2001101;
-/** Read and write for all, less the umask. */
-const CREATE_MODE = 0o666;
 
 function openLog(path: string | undefined): number {
   if (path === undefined) return STDERR;
   try {
-    return check(libc.open(cString(path), CREATE_FLAGS, CREATE_MODE), `create ${path}`);
+    return createFile(path);
   } catch (error) {
     throw new LogSetupError(`cannot create the log file '${path}'`, { cause: error });
   }

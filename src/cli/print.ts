@@ -1,4 +1,6 @@
-/** Writes all of a text before it returns. A reader that went away has seen what it wanted. */
+import { waitWritable } from "../host/poll.ts";
+
+/** Writes all of a text before it returns. Where nobody takes it, there is nobody to tell either. */
 export function print(stream: "stdout" | "stderr", text: string): void {
   // A VMM that starts has nothing to print and does not wait for this module.
   const { writeSync } = process.getBuiltinModule("node:fs");
@@ -10,8 +12,8 @@ export function print(stream: "stdout" | "stderr", text: string): void {
       written += writeSync(fd, bytes, written);
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
-      if (code === "EPIPE") return;
-      if (code !== "EAGAIN" && code !== "EINTR") throw error;
+      if (code === "EAGAIN") waitWritable(fd, -1);
+      else if (code !== "EINTR") return;
     }
   }
 }

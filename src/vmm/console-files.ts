@@ -1,12 +1,8 @@
 import type { ConsoleMode } from "../config/schema/consoles.ts";
-import { Errno, SysError } from "../host/errno.ts";
-import { errno, libc } from "../host/libc.ts";
-import { cString } from "../host/scratch.ts";
+import { createFile } from "../host/create-file.ts";
 import { isTerminal } from "../host/tty.ts";
 import type { Descriptors } from "./descriptors.ts";
 
-/** O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC (asm-generic/fcntl.h). */
-const CREATE = 0o2001101;
 const STDIN = 0;
 const STDOUT = 1;
 
@@ -49,9 +45,9 @@ export function openConsole(
 
 function create(name: string, path: string | undefined): number {
   if (path === undefined) throw new ConsoleError(`${name}: mode file needs a path`);
-  const fd = libc.open(cString(path), CREATE, 0o600);
-  if (fd >= 0) return fd;
-  const cause = new SysError(errno(), `create ${path}`);
-  const advice = cause.errno === Errno.ENOENT ? ": its folder does not exist" : "";
-  throw new ConsoleError(`${name}: cannot write to the file '${path}'${advice}`, { cause });
+  try {
+    return createFile(path);
+  } catch (cause) {
+    throw new ConsoleError(`${name}: the output of the guest has nowhere to go`, { cause });
+  }
 }

@@ -1,0 +1,44 @@
+import { Errno, errnoName, SysError } from "./errno.ts";
+import { errno, libc } from "./libc.ts";
+import { cString } from "./scratch.ts";
+
+/** O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY (asm-generic/fcntl.h). */
+const CREATE = 0o2005501;
+/** O_RDWR | O_CLOEXEC | O_NONBLOCK. */
+const BOTH_ENDS = 0o2004002;
+/** Read and write for all, less the umask. */
+const MODE = 0o666;
+
+const ADVICE = new Map<number, string>([
+  [Errno.ENOENT, "its folder does not exist"],
+  [Errno.ENOTDIR, "a part of the path is not a folder"],
+  [Errno.EISDIR, "it is a folder: give the path of a file"],
+  [Errno.EACCES, "this user may not write there"],
+  [Errno.EPERM, "this user may not write there"],
+  [Errno.EROFS, "its file system is read-only"],
+  [Errno.ENOSPC, "its file system is full"],
+  [Errno.ENXIO, "it is a socket, or a FIFO that nobody reads"],
+]);
+
+/** A file for output that cannot be had. The message says why; the cause is the SysError. */
+export class CreateFileError extends Error {
+  override readonly name = "CreateFileError";
+}
+
+/**
+ * Creates or truncates a file for output. A FIFO that nobody reads yet is opened for reading as well, so that nothing waits
+ * for the reader and the reader finds what was written before it came.
+ * @returns the descriptor, non-blocking where that means something
+ * @throws CreateFileError
+ */
+export function createFile(path: string): number {
+  if (path === "") throw new CreateFileError("the path is empty");
+  const fd = libc.open(cString(path), CREATE, MODE);
+  if (fd >= 0) return fd;
+  const error = errno();
+  const fifo = error === Errno.ENXIO ? libc.open(cString(path), BOTH_ENDS, 0) : fd;
+  if (fifo >= 0) return fifo;
+  throw new CreateFileError(`cannot write to '${path}': ${ADVICE.get(error) ?? errnoName(error)}`, {
+    cause: new SysError(error, `create ${path}`),
+  });
+}
