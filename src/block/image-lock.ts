@@ -18,7 +18,7 @@ export function lockImage(path: string, fd: number, readonly: boolean, length: n
     throw new DiskImageError(
       path,
       readonly
-        ? "is being written by another process: stop that one first"
-        : "is in use by another process: stop that one first, or let all its users open it with readonly=on",
+        ? "is being written by another process, or by another disk of this VM: stop that one first"
+        : "is in use by another process, or by another disk of this VM: stop that one first, or let all open it with readonly=on",
     );
 }

@@ -76,7 +76,8 @@ function map(size: number, backing: RamBacking): { hva: Hva; fd: number | undefi
       flags:
         (backing.shared ? MapFlag.SHARED : MapFlag.PRIVATE) |
         (fd === undefined ? MapFlag.ANONYMOUS : 0) |
-        (backing.reserve ? 0 : MapFlag.NORESERVE) |
+        // A huge page that is missing when it is touched cannot be waited for and kills whoever touches it.
+        (backing.reserve || backing.hugepages ? 0 : MapFlag.NORESERVE) |
         (backing.prefault ? MapFlag.POPULATE : 0),
       ...(fd === undefined ? {} : { fd }),
     });

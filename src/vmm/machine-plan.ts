@@ -25,8 +25,17 @@ export interface MachinePlan {
   readonly x2apic: boolean;
 }
 
-/** @throws RamPlacementError, AddressSpaceError saying what to change */
+/** A machine in which nothing runs. */
+export class NoVcpuError extends Error {
+  override readonly name = "NoVcpuError";
+  constructor() {
+    super("a VM needs a vCPU at boot: give --cpus boot=1 or more");
+  }
+}
+
+/** @throws NoVcpuError, RamPlacementError, AddressSpaceError saying what to change */
 export function planMachine({ cpus, memory }: VmConfig, hostCpuid: readonly CpuidEntry[]): MachinePlan {
+  if (cpus.boot_vcpus === 0) throw new NoVcpuError();
   const bits = physicalAddressBits(hostCpuid, cpus.max_phys_bits);
   const topology = cpus.topology && {
     threadsPerCore: cpus.topology.threads_per_core,

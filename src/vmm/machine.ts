@@ -12,8 +12,8 @@ import { MachineDevices } from "../machine/x86_64/machine-devices.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
 import { PORTS } from "../machine/x86_64/platform.ts";
 import { wirePlatform } from "../machine/x86_64/platform-wiring.ts";
-import { GuestMemory } from "../memory/guest-memory.ts";
-import { GuestRam } from "../memory/ram.ts";
+import { GuestMemory, type RamRegion } from "../memory/guest-memory.ts";
+import { GuestRam, RamError } from "../memory/ram.ts";
 import { SharedArena } from "../threads/arena.ts";
 import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
@@ -71,8 +71,8 @@ export class Machine implements Disposable {
     const backing = { ...config.memory, hugepageSize: config.memory.hugepage_size };
     const ram = resources.adopt(new GuestRam(plan.ram, backing), (regions) => regions.close());
     this.memory = new GuestMemory(ram.regions);
-    ram.regions.forEach(({ gpa, size, hva }, slot) => {
-      this.kvm.setMemoryRegion(slot, gpa, size, hva);
+    ram.regions.forEach((region, slot) => {
+      giveRam(this.kvm, slot, region);
     });
 
     const routing = refTo(this.arena.allocate(GsiRouting.sizeOf(IrqfdAllocator.capacity)));
@@ -133,3 +133,12 @@ export class Machine implements Disposable {
 }
 
 const DEBUG_CONSOLE_PORT = 0xe9;
+
+/** @throws RamError: KVM limits the size of a region, and needs memory in proportion to it */
+function giveRam(kvm: KvmVm, slot: number, { gpa, size, hva }: RamRegion): void {
+  try {
+    kvm.setMemoryRegion(slot, gpa, size, hva);
+  } catch (cause) {
+    throw new RamError(`KVM does not take guest RAM of ${size} bytes: give --memory a smaller size`, { cause });
+  }
+}

@@ -4,6 +4,22 @@ import { ThreadControl } from "../threads/control.ts";
 import type { JobBase } from "./jobs.ts";
 import { startThreadLog } from "./thread-log.ts";
 
+/** Host CPUs that a thread cannot be bound to. */
+export class AffinityError extends Error {
+  override readonly name = "AffinityError";
+}
+
+function bind(name: string, cpus: readonly number[]): void {
+  try {
+    setThreadAffinity(cpus);
+  } catch (cause) {
+    throw new AffinityError(
+      `${name} cannot run on host CPUs ${cpus.join(", ")}: give affinity CPUs that this host has and allows`,
+      { cause },
+    );
+  }
+}
+
 /**
  * Does a job on the calling worker thread: the thread has its name, log and place on the host while `work` runs, and its
  * control says that it has stopped when `work` is over, whichever way.
@@ -14,7 +30,7 @@ export function onThread<T>(job: JobBase, work: (control: ThreadControl) => T): 
   control.enter(name);
   try {
     startThreadLog(name, log);
-    if (affinity !== undefined) setThreadAffinity(affinity);
+    if (affinity !== undefined) bind(name, affinity);
     return work(control);
   } finally {
     control.leave();

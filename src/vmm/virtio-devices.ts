@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import { DiskImage } from "../block/disk-image.ts";
 import type { ImageFormat } from "../block/image-format.ts";
 import type { DiskConfig, ImageType } from "../config/schema/disk.ts";
@@ -11,7 +12,7 @@ import { Bar0 } from "../devices/virtio/transport/bar-layout.ts";
 import { type VirtioDevice, VirtioType } from "../devices/virtio/transport/device.ts";
 import { TransportBlock, vectorsOf } from "../devices/virtio/transport/state.ts";
 import type { VirtioPciWiring } from "../devices/virtio/transport/wiring.ts";
-import { SysError } from "../host/errno.ts";
+import { Errno, SysError } from "../host/errno.ts";
 import { createEventFd } from "../host/eventfd.ts";
 import { errno, libc } from "../host/libc.ts";
 import { cString } from "../host/scratch.ts";
@@ -51,6 +52,14 @@ export class EntropySourceError extends Error {
   override readonly name = "EntropySourceError";
 }
 
+/** A disk without an image. */
+export class DiskPathError extends Error {
+  override readonly name = "DiskPathError";
+  constructor(id: string | undefined) {
+    super(`${id === undefined ? "a disk" : `disk '${id}'`} has no image: give --disk a path`);
+  }
+}
+
 /** A queue of a block device and the thread that serves it. */
 export interface BlockQueueThread {
   readonly thread: VmThread;
@@ -82,7 +91,7 @@ export class VirtioDevices {
   readonly #bars32: BarAllocator;
   readonly #bars64: BarAllocator;
 
-  /** @throws DiskImageError, EntropySourceError, PciSlotError, BarSpaceError, SysError */
+  /** @throws DiskPathError, DiskImageError, EntropySourceError, PciSlotError, BarSpaceError, SysError */
   constructor(config: VmConfig, resources: VirtioResources) {
     this.#resources = resources;
     this.#bars32 = new BarAllocator(resources.segment.mmio32);
@@ -126,7 +135,8 @@ export class VirtioDevices {
   }
 
   #openDisk(disk: DiskConfig): BlockSettings {
-    const path = disk.path ?? "";
+    const { path } = disk;
+    if (path === undefined || path === "") throw new DiskPathError(disk.id);
     const image = this.#resources.owner.adopt(
       new DiskImage({
         path,
@@ -153,11 +163,11 @@ export class VirtioDevices {
   #addRng({ id = RNG_ID, pci_device_id, src }: VmConfig["rng"]): void {
     const { descriptors, ioThread } = this.#resources;
     const sourceFd = libc.open(cString(src), OPEN_SOURCE, 0);
-    if (sourceFd < 0)
-      throw new EntropySourceError(`cannot read the source of entropy '${src}': give --rng another src`, {
-        cause: new SysError(errno(), `open ${src}`),
-      });
+    const advice = `cannot read the source of entropy '${src}': give --rng another src`;
+    if (sourceFd < 0) throw new EntropySourceError(advice, { cause: new SysError(errno(), `open ${src}`) });
     descriptors.own(sourceFd);
+    if (fstatSync(sourceFd).isDirectory())
+      throw new EntropySourceError(advice, { cause: new SysError(Errno.EISDIR, `read ${src}`) });
     const transport = this.#transport(id, rngDevice, () => ioThread);
     this.wirings.push({ kind: "rng", slot: this.#slots.take(pci_device_id), device: { transport, sourceFd } });
   }

@@ -60,10 +60,15 @@ export class KvmSystem {
     }
     this.#fd = fd;
     const version = libc.ioctl(fd, Kvm.GET_API_VERSION, 0);
+    if (version < 0) {
+      const cause = new SysError(errno(), "KVM_GET_API_VERSION");
+      libc.close(fd);
+      throw new HypervisorError(`${path} is not KVM: it must be the character device of the kvm module`, { cause });
+    }
     if (version !== KVM_API_VERSION) {
       libc.close(fd);
       throw new HypervisorError(
-        `${path} has KVM API version ${version} where ${KVM_API_VERSION} is needed: is it KVM?`,
+        `KVM has API version ${version} where ${KVM_API_VERSION} is needed: use a supported host kernel`,
       );
     }
     const missing = REQUIRED.filter(([capability]) => this.capability(capability) <= 0).map(([, name]) => name);

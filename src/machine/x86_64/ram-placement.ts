@@ -71,7 +71,7 @@ function checkZone(size: number, pageSize: number, end: Gpa): void {
 
 const beyond = (end: Gpa): RamPlacementError =>
   new RamPlacementError(
-    `guest RAM does not fit the address space, which ends at 0x${end.toString(16)}: ` +
+    `guest RAM does not fit the address space, which ends at 0x${Math.max(0, end).toString(16)}: ` +
       "give --memory a smaller size, or --cpus a larger max_phys_bits where the host allows it",
   );
 

@@ -10,6 +10,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EACCES: "permission denied, make it readable for the user that runs the VMM",
   EPERM: "permission denied, make it readable for the user that runs the VMM",
   ELOOP: "too many symbolic links",
+  ENXIO: "it is a socket or a device that is not there, not a file",
 };
 
 /** A kernel, firmware or initramfs file, open for reading at any position. Only regular files are. */
@@ -24,6 +25,7 @@ export class BootFile implements ImageBytes, Disposable {
   constructor(path: string, role: BootFileRole) {
     this.path = path;
     this.role = role;
+    if (path === "") throw this.#error(`the path of the ${role} is empty: give --${role} a file`);
     try {
       // A FIFO without a writer must not keep us waiting, and a terminal must not become ours.
       this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
