@@ -1,0 +1,236 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Subprocess } from "bun";
+import { ApiClient, ApiConnectionError } from "../../src/api/client/api-client.ts";
+import type { EndpointName } from "../../src/api/rest/endpoints.ts";
+import { scratchDir } from "../setup/cache.ts";
+import { buildPayload } from "./build.ts";
+import { vmmPath } from "./vmm.ts";
+
+const START_MS = 5_000;
+const GUEST_MS = 30_000;
+
+/** Waits until `look` finds something, looking again whenever the process has had time to do something. */
+async function eventually<T>(what: string, timeoutMs: number, look: () => T | undefined): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const found = look();
+    if (found !== undefined) return found;
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    await Bun.sleep(2);
+  }
+}
+
+/** A monitor that is idle but for its API. */
+class ApiVmm implements AsyncDisposable {
+  readonly folder: string;
+  readonly process: Subprocess<"ignore", "ignore", "pipe">;
+  readonly client: ApiClient;
+
+  private constructor(folder: string, process: Subprocess<"ignore", "ignore", "pipe">, client: ApiClient) {
+    this.folder = folder;
+    this.process = process;
+    this.client = client;
+  }
+
+  static async start(...extra: readonly string[]): Promise<ApiVmm> {
+    const folder = await scratchDir("api");
+    const socket = join(folder, "api.sock");
+    const command = [vmmPath(), "--api-socket", `path=${socket}`, "--event-monitor", `path=${join(folder, "events")}`];
+    const process = Bun.spawn([...command, ...extra], { stdio: ["ignore", "ignore", "pipe"] });
+    const client = await eventually("connection to the API", START_MS, () => {
+      try {
+        return new ApiClient(socket);
+      } catch (error) {
+        if (error instanceof ApiConnectionError) return undefined;
+        throw error;
+      }
+    });
+    return new ApiVmm(folder, process, client);
+  }
+
+  ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
+    return this.client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
+  }
+
+  /** An action that must succeed. */
+  put(endpoint: EndpointName, body?: unknown): void {
+    const { status, body: text } = this.ask("PUT", endpoint, body);
+    if (status !== 204 && status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
+  }
+
+  get info() {
+    return JSON.parse(this.ask("GET", "vm.info").body);
+  }
+
+  /** A VM that runs a payload, its serial port in a file. */
+  async config(payload: string, cmdline = "", more: Readonly<Record<string, unknown>> = {}) {
+    return {
+      payload: { kernel: await buildPayload(payload), cmdline },
+      memory: { size: 128 << 20 },
+      serial: { mode: "File", file: join(this.folder, "serial") },
+      console: { mode: "Off" },
+      ...more,
+    };
+  }
+
+  /** Waits until the guest has printed a line. */
+  guestLine(line: string): Promise<string> {
+    return eventually(`'${line}' from the guest`, GUEST_MS, () => {
+      const file = join(this.folder, "serial");
+      const text = existsSync(file) ? readFileSync(file, "latin1") : "";
+      return text.split(/\r?\n/).includes(line) ? text : undefined;
+    });
+  }
+
+  get events(): readonly string[] {
+    const texts = readFileSync(join(this.folder, "events"), "utf8").split("\n\n").slice(0, -1);
+    return texts.map((text) => JSON.parse(text)).map(({ source, event }) => `${source}:${event}`);
+  }
+
+  /** What the monitor holds of the host: descriptors, threads, mappings, files, and private memory in KiB. */
+  get resources() {
+    const proc = `/proc/${this.process.pid}`;
+    const rollup = readFileSync(`${proc}/smaps_rollup`, "utf8");
+    return {
+      fds: readdirSync(`${proc}/fd`).length,
+      threads: readdirSync(`${proc}/task`).length,
+      mappings: readFileSync(`${proc}/maps`, "utf8").split("\n").length,
+      files: readdirSync(this.folder).length,
+      privateKib: Number(/Private_Dirty: +(\d+)/.exec(rollup)?.[1]),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.close();
+    this.process.kill("SIGKILL");
+    await this.process.exited;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+afterEach(() => Bun.gc(true));
+
+describe("a life over the API", () => {
+  test("create, boot, pause, resume, power button, reboot, shutdown, delete, and the end", async () => {
+    await using vmm = await ApiVmm.start();
+    expect(JSON.parse(vmm.ask("GET", "vmm.ping").body)).toMatchObject({ pid: vmm.process.pid });
+    vmm.put("vm.create", await vmm.config("powerbutton", "presses=2"));
+    expect(vmm.info).toMatchObject({ state: "Created", memory_actual_size: 128 << 20 });
+    vmm.put("vm.boot");
+    await vmm.guestLine("READY 0");
+    const { state, device_tree: tree, config } = vmm.info;
+    expect(state).toBe("Running");
+    expect(config.rng).toEqual({ pci_segment: 0, src: "/dev/urandom" });
+    expect(tree["_virtio-pci-__rng"]).toMatchObject({
+      children: ["__rng"],
+      pci_bdf: expect.stringMatching(/^0000:00:0\d\.0$/),
+    });
+    expect(tree.__rng).toMatchObject({ parent: "_virtio-pci-__rng" });
+    vmm.put("vm.pause");
+    expect(vmm.info.state).toBe("Paused");
+    expect(vmm.ask("PUT", "vm.pause").status).toBe(500);
+    vmm.put("vm.resume");
+    expect(vmm.ask("PUT", "vm.resume").status).toBe(500);
+    vmm.put("vm.power-button");
+    await vmm.guestLine("READY 1");
+    vmm.put("vm.reboot");
+    await vmm.guestLine("READY 0");
+    expect(vmm.info.state).toBe("Running");
+    vmm.put("vm.shutdown");
+    expect(vmm.info).toMatchObject({ state: "Created" });
+    expect(vmm.info.device_tree).toBeUndefined();
+    vmm.put("vm.boot");
+    await vmm.guestLine("READY 0");
+    vmm.put("vm.pause");
+    vmm.put("vm.delete");
+    expect(vmm.ask("GET", "vm.info").status).toBe(404);
+    vmm.put("vmm.shutdown");
+    expect(await vmm.process.exited).toBe(0);
+    expect(existsSync(join(vmm.folder, "api.sock"))).toBe(false);
+    const vm =
+      "booting booted pausing paused pausing resuming resumed resuming rebooting rebooted shutdown booting booted";
+    expect(vmm.events.filter((event) => event.startsWith("vm"))).toEqual([
+      "vmm:starting",
+      ...[...vm.split(" "), ..."pausing paused shutdown deleted".split(" ")].map((event) => `vm:${event}`),
+      "vmm:shutdown",
+    ]);
+  });
+
+  test("a guest that powers off leaves a created VM where the monitor is to stay", async () => {
+    await using vmm = await ApiVmm.start("--no-shutdown");
+    vmm.put("vm.create", await vmm.config("hello"));
+    for (let round = 0; round < 2; round++) {
+      vmm.put("vm.boot");
+      await eventually("power-off", GUEST_MS, () => (vmm.info.state === "Created" ? true : undefined));
+      expect(await vmm.guestLine("PASS")).toContain("PASS");
+    }
+  });
+
+  test("what goes wrong is told, and the monitor stays", async () => {
+    await using vmm = await ApiVmm.start();
+    const config = await vmm.config("hello");
+    vmm.put("vm.create", { ...config, payload: { kernel: "/nonexistent" } });
+    const { status, body } = vmm.ask("PUT", "vm.boot");
+    expect(status).toBe(500);
+    expect(JSON.parse(body).join(" ")).toContain("/nonexistent");
+    expect(vmm.info.state).toBe("Created");
+    vmm.put("vm.delete");
+    vmm.put("vm.create", { ...config, cpus: { boot_vcpus: 2, max_vcpus: 1 } });
+    expect(vmm.ask("PUT", "vm.boot").status).toBe(400);
+    vmm.put("vm.delete");
+    vmm.put("vm.create", { ...config, serial: { mode: "File", file: "/nonexistent/serial" } });
+    expect(vmm.ask("PUT", "vm.boot").status).toBe(500);
+    vmm.put("vm.delete");
+    expect(vmm.ask("GET", "vmm.ping").status).toBe(200);
+  });
+
+  test("a signal ends it like vmm.shutdown", async () => {
+    await using vmm = await ApiVmm.start();
+    vmm.put("vm.create", await vmm.config("powerbutton"));
+    vmm.put("vm.boot");
+    await vmm.guestLine("READY 0");
+    vmm.process.kill("SIGTERM");
+    expect(await vmm.process.exited).toBe(0);
+    expect(vmm.events.slice(-3)).toEqual(["vm:shutdown", "vm:deleted", "vmm:shutdown"]);
+  });
+});
+
+const PAUSES = Number(process.env["API_PAUSES"] ?? 100);
+
+test(`${PAUSES} pauses of a guest at work lose nothing`, async () => {
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  vmm.put("vm.create", await vmm.config("exits", "count=2000 rounds=101"));
+  vmm.put("vm.boot");
+  for (let round = 0; round < PAUSES; round++) {
+    vmm.put("vm.pause");
+    vmm.put("vm.resume");
+  }
+  expect(await vmm.guestLine("PASS")).toMatch(/RESULT port=3ff count=2000 rounds=101 /);
+});
+
+const LIVES = Number(process.env["API_LIVES"] ?? 30);
+/** Lives after which all that a monitor keeps for the next one is there. */
+const WARM_LIVES = 10;
+/** What a garbage collector that is not asked may leave about. */
+const HEAP_KIB = 8 << 10;
+
+test(`${LIVES} lives in one process leave nothing behind`, async () => {
+  await using vmm = await ApiVmm.start();
+  const config = await vmm.config("powerbutton", "", { cpus: { boot_vcpus: 2, max_vcpus: 2 } });
+  let warm = vmm.resources;
+  for (let round = 0; round < LIVES; round++) {
+    vmm.put("vm.create", config);
+    vmm.put("vm.boot");
+    if (round % 10 === 0) await vmm.guestLine("READY 0");
+    vmm.put("vm.shutdown");
+    vmm.put("vm.delete");
+    if (round === WARM_LIVES) warm = vmm.resources;
+  }
+  const { privateKib, ...counts } = vmm.resources;
+  const { privateKib: warmKib, ...warmCounts } = warm;
+  expect(counts).toEqual(warmCounts);
+  expect(privateKib - warmKib).toBeLessThan(HEAP_KIB);
+});
