@@ -151,6 +151,26 @@ export function struct<const F extends Fields>(
   }
   const size = roundUp(end, align);
 
+  // A thread pays for accessors only of the structures that it uses: they are made with the first view.
+  let views: ViewClass | undefined;
+  return {
+    name,
+    size,
+    align,
+    offsets: offsets as { readonly [K in keyof F]: number },
+    at(block, offset = 0) {
+      if (offset < 0 || offset + size > block.size)
+        throw new RangeError(`${name} of ${size} bytes at offset ${offset} of a block of ${block.size}`);
+      views ??= viewClass(fields, offsets);
+      return new views(block, offset) as View<F>;
+    },
+  };
+}
+
+type ViewClass = new (block: MemoryBlock, base: number) => unknown;
+
+/** The class of the views of a structure with these fields. */
+function viewClass(fields: Fields, offsets: Readonly<Record<string, number>>): ViewClass {
   class StructView {
     readonly #view: DataView;
     readonly #base: number;
@@ -180,15 +200,5 @@ export function struct<const F extends Fields>(
   for (const [field, description] of Object.entries(fields))
     if ("get" in description) StructView.define(field, offsets[field] ?? 0, description as ScalarField<unknown>);
 
-  return {
-    name,
-    size,
-    align,
-    offsets: offsets as { readonly [K in keyof F]: number },
-    at(block, offset = 0) {
-      if (offset < 0 || offset + size > block.size)
-        throw new RangeError(`${name} of ${size} bytes at offset ${offset} of a block of ${block.size}`);
-      return new StructView(block, offset) as unknown as View<F>;
-    },
-  };
+  return StructView;
 }
