@@ -23,7 +23,7 @@ async function buildVersion(): Promise<string> {
 process.chdir(import.meta.dir);
 await mkdir("dist", { recursive: true });
 const version = JSON.stringify(await buildVersion());
-await $`${process.execPath} build --compile --bytecode --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig --define CH_BUILD_VERSION=${version} ${ENTRIES} --outfile ${OUT}`.quiet();
+await $`${process.execPath} build --compile --bytecode --splitting --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig --define CH_BUILD_VERSION=${version} ${ENTRIES} --outfile ${OUT}`.quiet();
 await rm("dist/ch-remote", { force: true });
 await symlink("cloud-hypervisor", "dist/ch-remote");
 console.log(`${OUT}: ${version.slice(1, -1)}`);
