@@ -19,7 +19,7 @@ afterAll(async () => {
 });
 
 describe("a hostile guest", () => {
-  const machine = (): string[] => ["--disk", `path=${disk},image_type=raw`, "--rng"];
+  const machine = (options = ""): string[] => ["--disk", `path=${disk},image_type=raw${options}`, "--rng"];
 
   test.each([1, 2, 3])("registers of every device at every width, seed %d", async (seed) => {
     const outcome = await runOnVmm("hostile_registers", {
@@ -38,11 +38,14 @@ describe("a hostile guest", () => {
     expect(outcome.timedOut).toBeFalse();
   });
 
-  test.each([1, 2])("every defect of descriptors and rings on every queue, seed %d", async (seed) => {
+  test.each([
+    [1, ""],
+    [2, ",direct=on"],
+  ])("every defect of descriptors and rings on every queue, seed %d%s", async (seed, options) => {
     const outcome = await runOnVmm("hostile_queues", {
       cmdline: `seed=${seed} rounds=20`,
       console: "null",
-      extra: machine(),
+      extra: machine(options),
     });
     expectPass(outcome);
     expect(resultNumber(outcome, "devices")).toBe(3);
