@@ -1,4 +1,5 @@
 import { expect } from "bun:test";
+import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { parseCommandLine } from "../../src/cli/parse.ts";
 import type { VmConfig } from "../../src/config/schema/vm.ts";
@@ -29,15 +30,20 @@ export function configOf(argv: readonly string[]): VmConfig {
 export class SerialOutput {
   readonly path: string;
   text = "";
-  readonly #reader: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #reader: Bun.Subprocess<number, "pipe", "inherit">;
   readonly #done: Promise<void>;
+  /** Keeps the FIFO from coming to its end before the VM has opened it. */
+  readonly #keeper: number;
   #look: () => void = () => undefined;
 
   /** Makes the FIFO `name` in `folder`, for `--serial file=`. */
   constructor(folder: string, name: string) {
     this.path = join(folder, name);
     Bun.spawnSync(["mkfifo", this.path]);
-    this.#reader = Bun.spawn(["cat", this.path], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#keeper = openSync(this.path, constants.O_RDWR);
+    const readEnd = openSync(this.path, constants.O_RDONLY);
+    this.#reader = Bun.spawn(["cat"], { stdio: [readEnd, "pipe", "inherit"] });
+    closeSync(readEnd);
     this.#done = this.#collect();
   }
 
@@ -54,6 +60,7 @@ export class SerialOutput {
 
   /** All of it, once the VM is over. */
   async all(): Promise<string> {
+    closeSync(this.#keeper);
     await this.#done;
     return this.text;
   }
