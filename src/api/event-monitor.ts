@@ -1,9 +1,9 @@
 import type { Endpoint } from "../config/vmm-options.ts";
 import { monotonicNs } from "../host/clock.ts";
+import { createFile } from "../host/create-file.ts";
 import { check, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
 import { mapAnonymous } from "../host/mmap.ts";
-import { cString } from "../host/scratch.ts";
 import type { EventListener, VmmEvent } from "../vmm/control/events.ts";
 
 /** The event monitor cannot be had. The cause says why. */
@@ -11,9 +11,6 @@ export class EventMonitorError extends Error {
   override readonly name = "EventMonitorError";
 }
 
-/** O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC (asm-generic/fcntl.h). */
-const CREATE_FLAGS = 0o2001101;
-const CREATE_MODE = 0o666;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
@@ -35,7 +32,7 @@ export class EventMonitor {
   readonly #encoder = new TextEncoder();
 
   /**
-   * Opens the file; for a FIFO this waits until somebody reads.
+   * Opens the file.
    * @throws EventMonitorError
    */
   constructor(endpoint: Endpoint) {
@@ -54,8 +51,4 @@ export class EventMonitor {
     const { written } = this.#encoder.encodeInto(eventText(event, monotonicNs() - this.#startNs), this.#memory.u8);
     libc.write(this.#fd, this.#memory.address, written);
   };
-}
-
-function createFile(path: string): number {
-  return check(libc.open(cString(path), CREATE_FLAGS, CREATE_MODE), `open ${path}`);
 }

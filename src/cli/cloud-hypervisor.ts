@@ -3,7 +3,7 @@ import type { ApiServer } from "../api/api-server.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import { refuseUnsupportedOptions } from "../config/supported.ts";
 import { readVmConfig } from "../config/vm-config.ts";
-import { parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
+import { type Endpoint, parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
 import { libc } from "../host/libc.ts";
 import type { EventListener } from "../vmm/control/events.ts";
 import type { VmmControl } from "../vmm/control/vmm-control.ts";
@@ -45,6 +45,7 @@ async function run(request: RunRequest): Promise<number> {
   let logging: Logging | undefined;
   try {
     refuseUnsupportedOptions(request.options);
+    const apiSocket = apiEndpoint(request);
     logging = startLogging(request);
     const { consola, settings } = logging;
     consola.info(`cloud-hypervisor ${buildVersion}`);
@@ -53,7 +54,7 @@ async function run(request: RunRequest): Promise<number> {
     process.on("SIGTERM", vmm.stop);
     process.on("SIGINT", vmm.stop);
     process.on("SIGWINCH", vmm.resizeConsole);
-    const api = await apiServer(request, vmm.control);
+    const api = await apiServer(apiSocket, vmm.control);
     onEvent({ source: "vmm", event: "starting" });
     if (request.start === "boot") await vmm.boot(vmConfig(request, logging));
     await vmm.ended;
@@ -80,12 +81,16 @@ async function eventListener({ options }: RunRequest): Promise<EventListener> {
   return new EventMonitor(parseEventMonitor(text)).report;
 }
 
-/** Only a VMM that is asked to serve the API loads it. */
-async function apiServer({ options }: RunRequest, control: VmmControl): Promise<ApiServer | undefined> {
+function apiEndpoint({ options }: RunRequest): Endpoint | undefined {
   const text = options.text("api-socket");
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseApiSocket(text);
+}
+
+/** Only a VMM that is asked to serve the API loads it. */
+async function apiServer(endpoint: Endpoint | undefined, control: VmmControl): Promise<ApiServer | undefined> {
+  if (endpoint === undefined) return undefined;
   const { startApi } = await import("../api/api-server.ts");
-  return startApi(parseApiSocket(text), control, {
+  return startApi(endpoint, control, {
     buildVersion,
     version: packageVersion,
     features: BUILD_FEATURES,

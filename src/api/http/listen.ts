@@ -110,7 +110,10 @@ export function openApiSocket(endpoint: Endpoint): ApiListener {
     return "fd" in endpoint ? listenOn(endpoint.fd) : listenAtPath(endpoint.path);
   } catch (error) {
     if (error instanceof ApiSocketError) throw error;
-    const what = "fd" in endpoint ? `fd=${endpoint.fd}` : endpoint.path;
+    const what =
+      "fd" in endpoint
+        ? `fd=${endpoint.fd}: it must be a listening socket that this process has inherited`
+        : `${endpoint.path}: its folder must exist, and this user must be able to write there`;
     throw new ApiSocketError(`cannot listen for API clients at ${what}`, { cause: error });
   }
 }
