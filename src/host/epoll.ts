@@ -1,6 +1,6 @@
 import { Errno, SysError } from "./errno.ts";
 import { check, errno, libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapAnonymous, munmap } from "./mmap.ts";
 import { scratch } from "./scratch.ts";
 import { struct, u32, u64 } from "./struct.ts";
 
@@ -66,9 +66,10 @@ export class Epoll {
     return count;
   }
 
-  /** Closes the instance. */
+  /** Closes the instance, which must not be used any more. @throws SysError */
   close(): void {
     libc.close(this.fd);
+    munmap(this.#events.address, this.#events.size);
   }
 
   #control(operation: number, fd: number, token: number, events: number): void {

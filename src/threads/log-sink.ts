@@ -1,8 +1,12 @@
 import { libc } from "../host/libc.ts";
+import type { MemoryBlock } from "../host/memory-block.ts";
 import { mapAnonymous } from "../host/mmap.ts";
 
 /** Longer records are cut. Pages of the buffer that no record reaches cost nothing. */
 const MAX_RECORD_BYTES = 1 << 16;
+
+/** One for each thread, however often its logging is set up: a thread serves many VMs. */
+let record: MemoryBlock | undefined;
 
 /**
  * A sink that writes each record with one system call, so that records of different threads do not mix. A record that
@@ -11,9 +15,10 @@ const MAX_RECORD_BYTES = 1 << 16;
  */
 export function fdSink(fd: number): (record: string) => void {
   const encoder = new TextEncoder();
-  const { address, u8 } = mapAnonymous(MAX_RECORD_BYTES);
-  return (record) => {
-    const { written } = encoder.encodeInto(record, u8);
+  record ??= mapAnonymous(MAX_RECORD_BYTES);
+  const { address, u8 } = record;
+  return (text) => {
+    const { written } = encoder.encodeInto(text, u8);
     libc.write(fd, address, written);
   };
 }
