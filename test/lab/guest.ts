@@ -70,8 +70,16 @@ export class Guest implements AsyncDisposable {
       return await this.console.waitFor(pattern, timeoutMs);
     } catch (error) {
       if (!(error instanceof ConsoleError)) throw error;
-      throw new ConsoleError(`${error.message}\nThreads of the VMM:\n${await describeThreads(this.#child.pid)}`);
+      throw new ConsoleError(`${error.message}\n${await this.#diagnosis()}`);
     }
+  }
+
+  /** What the VMM was doing and what it said. */
+  async #diagnosis(): Promise<string> {
+    const threads = await describeThreads(this.#child.pid);
+    const logFile = this.#driver.logFile(this.#runDir);
+    const log = logFile === undefined ? "" : await Bun.file(logFile).text();
+    return `Threads of the VMM:\n${threads}\nEnd of its log:\n${log.slice(-3000)}`;
   }
 
   /** Waits until the guest's session serves commands, after the start and after each reboot. */
@@ -99,7 +107,13 @@ export class Guest implements AsyncDisposable {
   /** Runs a shell command in the guest; output is stdout and stderr as one, without the last line end. */
   async try(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<CommandResult> {
     this.console.type(`${command}\n`);
-    const [, output = "", status] = await this.#waitFor(/^([\s\S]*?)<lab status=(\d+)>\r*\n/, timeoutMs);
+    const [, output = "", status] = await this.#waitFor(
+      /^([\s\S]*?)<lab (?:status=(\d+)>\r*\n|init |ready )/,
+      timeoutMs,
+    );
+    if (status === undefined) {
+      throw new Error(`the guest rebooted during ${command}. Output:\n${output}\n${await this.#diagnosis()}`);
+    }
     return { status: Number(status), output: output.replaceAll("\r", "").replace(/\n$/, "") };
   }
 
@@ -138,9 +152,9 @@ export class Guest implements AsyncDisposable {
     try {
       return await Promise.race([this.#child.exited, timeout.promise]);
     } catch (error) {
-      const threads = await describeThreads(this.#child.pid);
       const shown = this.console.transcript.slice(-2000);
-      throw new Error(`${error instanceof Error ? error.message : error}. Console:\n${shown}\nThreads:\n${threads}`);
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`${why}. Console:\n${shown}\n${await this.#diagnosis()}`);
     } finally {
       clearTimeout(timer);
     }

@@ -31,6 +31,8 @@ export interface VmmDriver {
   readonly name: string;
   /** The command that runs the guest with its console on the terminal. `runDir` is for sockets and the like. */
   command(spec: GuestSpec, runDir: string): string[];
+  /** Where a guest started with that `runDir` leaves the VMM's own messages, if anywhere. */
+  logFile(runDir: string): string | undefined;
   /** Presses the ACPI power button of a guest started with that `runDir`. */
   pressPowerButton(runDir: string): Promise<void>;
 }
@@ -65,7 +67,7 @@ export const cloudHypervisor: VmmDriver = {
   command(spec, runDir) {
     const disks = spec.disks.map(
       ({ path, readonly, serial }) =>
-        `path=${path}${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
+        `path=${path},image_type=raw${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
     );
     return [
       cloudHypervisorBinary,
@@ -74,9 +76,11 @@ export const cloudHypervisor: VmmDriver = {
       ...["--cpus", `boot=${spec.vcpus}`, "--memory", `size=${spec.memoryMiB}M`],
       ...(disks.length === 0 ? [] : ["--disk", ...disks]),
       ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
+      ...["-v", "--log-file", join(runDir, "vmm.log")],
       ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
     ];
   },
+  logFile: (runDir) => join(runDir, "vmm.log"),
   async pressPowerButton(runDir) {
     const response = await fetch("http://localhost/api/v1/vm.power-button", {
       method: "PUT",
@@ -120,6 +124,7 @@ export const qemuMicrovm: VmmDriver = {
       ...["-qmp", `unix:${join(runDir, "qmp.sock")},server=on,wait=off`],
     ];
   },
+  logFile: () => undefined,
   async pressPowerButton(runDir) {
     const replied = Promise.withResolvers<void>();
     let received = "";
