@@ -6,8 +6,8 @@ import type { VcpuOutcome } from "./vcpu-loop.ts";
 /** What each kind of worker is given and what it answers. */
 interface Kinds {
   readonly vcpu: { readonly job: VcpuJob; readonly result: VcpuOutcome };
-  readonly io: { readonly job: IoJob; readonly result: void };
-  readonly block: { readonly job: BlockJob; readonly result: void };
+  readonly io: { readonly job: IoJob; readonly result: unknown };
+  readonly block: { readonly job: BlockJob; readonly result: unknown };
 }
 
 /**

@@ -212,7 +212,7 @@ export class Vm {
   }
 
   /** A guest needs its I/O threads long after its first instruction, so they start when the vCPUs have been sent off. */
-  #startIo(machine: Machine): Promise<void>[] {
+  #startIo(machine: Machine): Promise<unknown>[] {
     const { threads } = this.#host;
     const { ioThread, blockThreads, serialInputFd } = machine;
     const jobs = blockThreads.map(({ thread, wiring, index, affinity }) =>
@@ -229,7 +229,7 @@ export class Vm {
    * one of them.
    * @throws ThreadError at once
    */
-  async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: readonly Promise<void>[]): Promise<VcpuOutcome> {
+  async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: readonly Promise<unknown>[]): Promise<VcpuOutcome> {
     const failure = Promise.withResolvers<never>();
     for (const job of [...vcpus, ...io]) job.catch(failure.reject);
     const outcome = await Promise.race([...vcpus, failure.promise]);
