@@ -1,3 +1,5 @@
+import type { MemoryBlock } from "./memory-block.ts";
+import { mapAnonymous } from "./mmap.ts";
 import { struct, u64 } from "./struct.ts";
 
 /** struct iovec (bits/types/struct_iovec.h). */
@@ -5,6 +7,14 @@ export const iovec = struct("iovec", { iov_base: u64, iov_len: u64 });
 
 /** The most elements readv, writev and io_uring take (linux/uio.h, UIO_MAXIOV). */
 export const MAX_IOVECS = 1024;
+
+let table: MemoryBlock | undefined;
+
+/** The thread's iovec array for one system call at a time: MAX_IOVECS elements, valid until their next use by the thread. */
+export function iovecTable(): MemoryBlock {
+  table ??= mapAnonymous(iovec.size * MAX_IOVECS);
+  return table;
+}
 
 /**
  * Writes element `index` of an iovec array.

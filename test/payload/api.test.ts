@@ -90,14 +90,14 @@ class ApiVmm implements AsyncDisposable {
     return texts.map((text) => JSON.parse(text)).map(({ source, event }) => `${source}:${event}`);
   }
 
-  /** What the monitor holds of the host: descriptors, threads, mappings, files, and private memory in KiB. */
+  /** What the monitor holds of the host: descriptors, threads, files, and in KiB mapped and private memory. */
   get resources() {
     const proc = `/proc/${this.process.pid}`;
     const rollup = readFileSync(`${proc}/smaps_rollup`, "utf8");
     return {
       fds: readdirSync(`${proc}/fd`).length,
       threads: readdirSync(`${proc}/task`).length,
-      mappings: readFileSync(`${proc}/maps`, "utf8").split("\n").length,
+      mappedKib: Number(/VmSize:\s+(\d+)/.exec(readFileSync(`${proc}/status`, "utf8"))?.[1]),
       files: readdirSync(this.folder).length,
       privateKib: Number(/Private_Dirty: +(\d+)/.exec(rollup)?.[1]),
     };
@@ -234,7 +234,9 @@ test(`${LIVES} lives in one process leave nothing behind`, async () => {
     if (resources === undefined) throw new Error(`there was no life ${life}`);
     return resources;
   };
-  const { privateKib: _kib, ...counts } = held(LIVES);
+  const { privateKib: _private, mappedKib, ...counts } = held(LIVES);
   expect(held(WARM_LIVES)).toMatchObject(counts);
+  // Less than a page a life.
+  expect(mappedKib - held(WARM_LIVES).mappedKib).toBeLessThan((LIVES - WARM_LIVES) * 4);
   expect(held(LIVES).privateKib - held(Math.floor(LIVES / 2)).privateKib).toBeLessThan(HEAP_KIB);
 });

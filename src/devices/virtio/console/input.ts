@@ -1,8 +1,7 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import { Errno } from "../../../host/errno.ts";
-import { MAX_IOVECS } from "../../../host/iovec.ts";
+import { iovecTable } from "../../../host/iovec.ts";
 import { errno, libc } from "../../../host/libc.ts";
-import { mapAnonymous } from "../../../host/mmap.ts";
 import type { IoLoop, Watch } from "../../io-loop.ts";
 import { NO_CHAIN } from "../queue/queue.ts";
 import type { BackEndQueue } from "../transport/back-end.ts";
@@ -15,7 +14,7 @@ export class ConsoleInput {
   readonly #queue: BackEndQueue;
   readonly #fd: number;
   readonly #watch: Watch;
-  readonly #iovecs = mapAnonymous(16 * MAX_IOVECS);
+  readonly #iovecs = iovecTable();
   #open = true;
 
   constructor(loop: IoLoop, queue: BackEndQueue, fd: number) {

@@ -1,9 +1,8 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import { Errno, errnoName } from "../../../host/errno.ts";
 import { signalEventFd } from "../../../host/eventfd.ts";
-import { MAX_IOVECS } from "../../../host/iovec.ts";
+import { iovecTable } from "../../../host/iovec.ts";
 import { errno, libc } from "../../../host/libc.ts";
-import { mapAnonymous } from "../../../host/mmap.ts";
 import { waitWritable } from "../../../host/poll.ts";
 import { logger } from "../../../threads/log.ts";
 import type { IoLoop, Watch } from "../../io-loop.ts";
@@ -25,7 +24,7 @@ export class ConsoleOutput {
   readonly #queue: BackEndQueue;
   #fd: number | undefined;
   readonly #watch: Watch | undefined;
-  readonly #iovecs = mapAnonymous(16 * MAX_IOVECS);
+  readonly #iovecs = iovecTable();
   /** The chain that is being written, and how much of it has been. */
   #head = NO_CHAIN;
   #written = 0;

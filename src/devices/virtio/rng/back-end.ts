@@ -1,9 +1,8 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import { Errno } from "../../../host/errno.ts";
 import { signalEventFd } from "../../../host/eventfd.ts";
-import { MAX_IOVECS } from "../../../host/iovec.ts";
+import { iovecTable } from "../../../host/iovec.ts";
 import { errno, libc } from "../../../host/libc.ts";
-import { mapAnonymous } from "../../../host/mmap.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { logger } from "../../../threads/log.ts";
 import type { IoClient, IoLoop, Watch } from "../../io-loop.ts";
@@ -21,7 +20,7 @@ export class RngBackEnd implements IoClient {
   readonly #queue: BackEndQueue | undefined;
   readonly #sourceFd: number;
   readonly #source: Watch;
-  readonly #iovecs = mapAnonymous(16 * MAX_IOVECS);
+  readonly #iovecs = iovecTable();
 
   /** @throws SysError */
   constructor(loop: IoLoop, wiring: RngWiring, memory: GuestMemory) {
