@@ -2,12 +2,18 @@ import { basename } from "node:path";
 import { GUARD_NAME, guardTerminal } from "./vmm/terminal.ts";
 
 /** One binary, several names: what it does follows from the name it is called by. */
+const argv = process.argv.slice(2);
 switch (basename(process.argv0)) {
   case GUARD_NAME:
-    await guardTerminal(process.argv[2] ?? "", process.argv[3] ?? "");
+    await guardTerminal(argv[0] ?? "", argv[1] ?? "");
     break;
+  case "ch-remote": {
+    const { chRemote } = await import("./cli/ch-remote/ch-remote.ts");
+    process.exit(chRemote(argv));
+    break;
+  }
   default: {
     const { runCloudHypervisor } = await import("./cli/cloud-hypervisor.ts");
-    await runCloudHypervisor(process.argv.slice(2));
+    await runCloudHypervisor(argv);
   }
 }
