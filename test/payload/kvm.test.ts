@@ -132,5 +132,5 @@ describe("VM", () => {
 
 test("a path that is no KVM is refused with advice", () => {
   expect(() => new KvmSystem("/nonexistent")).toThrow("load the kvm_intel or kvm_amd module");
-  expect(() => new KvmSystem("/dev/null")).toThrow("is it KVM?");
+  expect(() => new KvmSystem("/dev/null")).toThrow("is not KVM");
 });
