@@ -5,6 +5,7 @@ import { type Failure, ThreadError } from "./failure.ts";
 
 /** Token of the eventfd that ends the thread; all others are positive. */
 export const STOP_TOKEN = 0;
+const UNTIL_STARTED_MS = 1;
 
 /** What the watching thread is told. */
 export interface WatcherJob {
@@ -14,6 +15,7 @@ export interface WatcherJob {
 
 /** What the watching thread tells: tokens and events in turns, or its end. */
 export type WatcherMessage =
+  | { readonly kind: "started" }
   | { readonly kind: "ready"; readonly events: readonly number[] }
   | { readonly kind: "stopped" }
   | { readonly kind: "failed"; readonly failure: Failure };
@@ -34,6 +36,8 @@ export class FdWatcher {
   readonly #listeners = new Map<number, ReadyListener>();
   readonly #worker: Worker;
   readonly #onFailure: (error: Error) => void;
+  /** A thread takes milliseconds to start: until it has, the main thread looks for itself. */
+  readonly #untilStarted: Timer;
   #lastToken = STOP_TOKEN;
 
   /**
@@ -46,11 +50,11 @@ export class FdWatcher {
     this.#onFailure = onFailure;
     this.#epoll.add(this.#stopFd, STOP_TOKEN);
     this.#worker = new Worker(entry, { name, smol: true });
-    this.#worker.unref();
     this.#worker.onmessage = ({ data }: MessageEvent<WatcherMessage>) => this.#receive(name, data);
     this.#worker.onerror = ({ message }) => onFailure(new ThreadError(name, [{ name: "Error", message }]));
     const job: WatcherJob = { name, epollFd: this.#epoll.fd };
     this.#worker.postMessage(job);
+    this.#untilStarted = setInterval(() => this.#epoll.wait(0, this.#dispatch), UNTIL_STARTED_MS);
   }
 
   /**
@@ -73,16 +77,21 @@ export class FdWatcher {
 
   /** Ends the thread. */
   close(): void {
+    clearInterval(this.#untilStarted);
     this.#listeners.clear();
     signalEventFd(this.#stopFd);
   }
 
+  readonly #dispatch = (token: number, events: number): void => this.#listeners.get(token)?.(events);
+
   #receive(name: string, message: WatcherMessage): void {
     switch (message.kind) {
+      case "started":
+        clearInterval(this.#untilStarted);
+        return;
       case "ready": {
         const { events } = message;
-        for (let i = 0; i + 1 < events.length; i += 2)
-          this.#listeners.get(events[i] ?? STOP_TOKEN)?.(events[i + 1] ?? 0);
+        for (let i = 0; i + 1 < events.length; i += 2) this.#dispatch(events[i] ?? STOP_TOKEN, events[i + 1] ?? 0);
         return;
       }
       case "failed":
@@ -90,6 +99,7 @@ export class FdWatcher {
         break;
       case "stopped":
     }
+    clearInterval(this.#untilStarted);
     this.#worker.terminate();
     this.#epoll.close();
     libc.close(this.#stopFd);

@@ -10,6 +10,7 @@ const tell = (message: WatcherMessage): void => self.postMessage(message);
 function watch({ name, epollFd }: WatcherJob): void {
   setThreadName(name);
   const epoll = new Epoll(epollFd);
+  tell({ kind: "started" });
   for (;;) {
     const events: number[] = [];
     epoll.wait(-1, (token, bits) => events.push(token, bits));

