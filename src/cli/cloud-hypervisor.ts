@@ -26,8 +26,9 @@ const FAILURE = 1;
  */
 export async function runCloudHypervisor(argv: readonly string[]): Promise<never> {
   libc.umask(UMASK);
-  // What is thrown outside of `run`, by a listener or while the command line is read.
-  process.on("uncaughtException", (error) => process.exit(fail(error, undefined)));
+  // What is thrown outside of `run`: by a listener, by a promise that nobody waits for, while the command line is read.
+  for (const event of ["uncaughtException", "unhandledRejection"] as const)
+    process.on(event, (error: unknown) => process.exit(fail(error, undefined)));
   const { result } = await runCommand(cloudHypervisorCommand(run), { rawArgs: [...argv] });
   process.exit(typeof result === "number" ? result : FAILURE);
 }

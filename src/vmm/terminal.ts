@@ -78,6 +78,8 @@ function startGuard(fd: number, original: Uint8Array, raw: Uint8Array): GuardedT
     const guard = Bun.spawn([SELF, ...PROGRAM, original.toHex(), raw.toHex()], {
       argv0: GUARD_NAME,
       stdio: ["pipe", fd, "ignore"],
+      // In a session of its own no signal to the terminal or to the process group of the VMM reaches it.
+      detached: true,
     });
     guard.unref();
     return guard;

@@ -30,17 +30,20 @@ export function vmmPath(): string {
   return path;
 }
 
-/** Starts a payload on our monitor, its serial port on standard input and output. */
-export async function startOnVmm(name: string, options: VmmOptions = {}): Promise<PayloadProcess> {
-  const elf = await buildPayload(name);
-  const command = [
-    vmmPath(),
-    ...["--kernel", elf],
+/** The arguments that run a payload. */
+export async function vmmArguments(name: string, options: VmmOptions = {}): Promise<string[]> {
+  return [
+    ...["--kernel", await buildPayload(name)],
     ...(options.cmdline === undefined ? [] : ["--cmdline", options.cmdline]),
     ...["--memory", options.memory ?? "size=512M", "--cpus", options.cpus ?? "boot=1"],
     ...["--serial", options.serial ?? "tty", "--console", options.console ?? "off"],
     ...(options.extra ?? []),
   ];
+}
+
+/** Starts a payload on our monitor, its serial port on standard input and output. */
+export async function startOnVmm(name: string, options: VmmOptions = {}): Promise<PayloadProcess> {
+  const command = [vmmPath(), ...(await vmmArguments(name, options))];
   return new PayloadProcess(command, options.timeoutMs ?? 60_000, options.terminal ?? false);
 }
 

@@ -1,0 +1,345 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import type { Subprocess } from "bun";
+import { libc } from "../../src/host/libc.ts";
+import { cString } from "../../src/host/scratch.ts";
+import { setTerminalSettings, terminalSettings } from "../../src/host/tty.ts";
+import { markedEnvironment, newMark, processesMarked } from "./command.ts";
+import { eventually } from "./eventually.ts";
+import { vmmArguments, vmmPath } from "./vmm.ts";
+
+/** O_RDWR | O_NOCTTY (asm-generic/fcntl.h). */
+const OPEN_TERMINAL = 0o402;
+const O_NONBLOCK = 0o4000;
+const PATIENCE_MS = 20_000;
+const GUARD = "cloud-hypervisor-terminal-guard";
+
+/** A program on a pseudo-terminal of its own. It starts when the terminal's settings have been read. */
+class OnTerminal {
+  readonly #process: Subprocess;
+  readonly #mark = newMark();
+  readonly #decoder = new TextDecoder();
+  #fd = -1;
+  #read = 0;
+  output = "";
+  /** The settings before the program, in hexadecimal. */
+  before = "";
+
+  /** @param stty what differs from a new terminal's settings */
+  static async start(command: readonly string[], stty = "intr ^X"): Promise<OnTerminal> {
+    const terminal = new OnTerminal(command, stty);
+    await terminal.says("WAITING");
+    const path = readlinkSync(`/proc/${terminal.pid}/fd/0`);
+    terminal.#fd = libc.open(cString(path), OPEN_TERMINAL, 0);
+    if (terminal.#fd < 0) throw new Error(`cannot open ${path}`);
+    terminal.before = terminal.settings;
+    terminal.type("\n");
+    return terminal;
+  }
+
+  private constructor(command: readonly string[], stty: string) {
+    this.#process = Bun.spawn(["sh", "-c", `stty ${stty}; echo WAITING; read _; exec "$@"`, "sh", ...command], {
+      env: markedEnvironment(this.#mark),
+      terminal: {
+        cols: 80,
+        rows: 25,
+        data: (_terminal, bytes) => {
+          this.output += this.#decoder.decode(bytes, { stream: true });
+        },
+      },
+    });
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** The terminal's settings now, in hexadecimal. */
+  get settings(): string {
+    return terminalSettings(this.#fd).toHex();
+  }
+
+  set settings(hex: string) {
+    setTerminalSettings(this.#fd, Uint8Array.fromHex(hex));
+  }
+
+  /** Processes other than the program that it has started. */
+  get helpers(): number[] {
+    return processesMarked(this.#mark).filter((pid) => pid !== this.pid);
+  }
+
+  /** Waits for a text in the output, after the last one that was waited for. */
+  says(text: string): Promise<true> {
+    return eventually(`'${text}' on the terminal`, PATIENCE_MS, () => {
+      const at = this.output.indexOf(text, this.#read);
+      if (at < 0) return undefined;
+      this.#read = at + text.length;
+      return true;
+    });
+  }
+
+  type(text: string): void {
+    this.#process.terminal?.write(text);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#process.terminal?.resize(columns, rows);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
+  /** How the program ended: its status or its signal. */
+  async end(): Promise<number | string> {
+    const status = await this.#process.exited;
+    return this.#process.signalCode ?? status;
+  }
+
+  /** Waits until the terminal is as it was. */
+  restored(): Promise<true> {
+    return eventually("the terminal's settings", PATIENCE_MS, () => (this.settings === this.before ? true : undefined));
+  }
+
+  /** Waits until nothing that the program has started is there any more. */
+  alone(): Promise<true> {
+    return eventually("the end of all helpers", PATIENCE_MS, () => (this.helpers.length === 0 ? true : undefined));
+  }
+
+  close(): void {
+    this.#process.kill("SIGKILL");
+    for (const pid of this.helpers) process.kill(pid, "SIGKILL");
+    if (this.#fd >= 0) libc.close(this.#fd);
+    this.#process.terminal?.close();
+  }
+}
+
+let terminals: OnTerminal[] = [];
+afterEach(() => {
+  for (const terminal of terminals) terminal.close();
+  terminals = [];
+});
+
+async function start(command: readonly string[], stty?: string): Promise<OnTerminal> {
+  const terminal = await OnTerminal.start(command, stty);
+  terminals.push(terminal);
+  return terminal;
+}
+
+/** A guest that waits for a byte at its serial port, on a terminal that it has. */
+async function startWaiting(...more: readonly string[]): Promise<OnTerminal> {
+  const terminal = await start([vmmPath(), ...(await vmmArguments("reboot", { extra: more }))]);
+  await terminal.says("BOOT");
+  expect(terminal.settings).not.toBe(terminal.before);
+  return terminal;
+}
+
+/** The process that watches over the terminal, once it is there. */
+function guardOf(terminal: OnTerminal): Promise<number> {
+  return eventually("the guard", PATIENCE_MS, () =>
+    terminal.helpers.find((pid) => readFileSync(`/proc/${pid}/cmdline`, "latin1").startsWith(GUARD)),
+  );
+}
+
+describe("the terminal is raw while the guest runs, and restored", () => {
+  test("after power-off", async () => {
+    const terminal = await startWaiting();
+    terminal.type("q");
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.settings).toBe(terminal.before);
+    await terminal.alone();
+  });
+
+  test("after resets, between which it stays raw, and power-off", async () => {
+    const terminal = await startWaiting();
+    const raw = terminal.settings;
+    const guard = await guardOf(terminal);
+    for (const source of ["a", "i", "c", "t"]) {
+      terminal.type(source);
+      await terminal.says("BOOT");
+      expect(terminal.settings).toBe(raw);
+    }
+    expect(terminal.helpers).toEqual([guard]);
+    terminal.type("q");
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.settings).toBe(terminal.before);
+    await terminal.alone();
+  });
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    test(`after ${signal}`, async () => {
+      const terminal = await startWaiting();
+      terminal.kill(signal);
+      expect(await terminal.end()).toBe(0);
+      expect(terminal.settings).toBe(terminal.before);
+      await terminal.alone();
+    });
+
+  test("before an error is printed that a thread finds when the guest has the terminal", async () => {
+    const cpus = "boot=1,affinity=[0@[8000]]";
+    const terminal = await start([vmmPath(), ...(await vmmArguments("reboot", { cpus }))]);
+    expect(await terminal.end()).toBe(1);
+    expect(terminal.settings).toBe(terminal.before);
+    // Lines start at the left only on a terminal that is not raw.
+    await terminal.says("chain of errors:\r\n  0: thread vcpu0 failed\r\n  1: ");
+    await terminal.alone();
+  });
+
+  test("with an error before the guest starts, which never touches it", async () => {
+    const terminal = await start([vmmPath(), "--kernel", "/nonexistent", "--serial", "tty"]);
+    expect(await terminal.end()).toBe(1);
+    expect(terminal.settings).toBe(terminal.before);
+    expect(terminal.helpers).toEqual([]);
+  });
+
+  for (const [kind, text] of [
+    ["listener", "0: a listener failed\r\n  1: on purpose\r\n"],
+    ["promise", "0: a promise failed\r\n  1: on purpose\r\n"],
+    ["vcpu", "0: thread vcpu0 failed\r\n  1: "],
+  ] as const)
+    test(`before an error is printed that nobody expects: ${kind}`, async () => {
+      const script = join(import.meta.dir, "faulty-vmm.ts");
+      const terminal = await start([process.execPath, script, kind, ...(await vmmArguments("reboot"))]);
+      await terminal.says("BOOT");
+      expect(terminal.settings).not.toBe(terminal.before);
+      await guardOf(terminal);
+      terminal.kill("SIGUSR2");
+      expect(await terminal.end()).toBe(1);
+      expect(terminal.settings).toBe(terminal.before);
+      await terminal.says(`exited with the following chain of errors:\r\n  ${text}`);
+      await terminal.alone();
+    });
+
+  test("and left as other programs expect it: waiting for input", async () => {
+    const argv = await vmmArguments("hello");
+    const script = '"$@"; cat /proc/self/fdinfo/0';
+    const terminal = await start(["sh", "-c", script, "sh", vmmPath(), ...argv]);
+    expect(await terminal.end()).toBe(0);
+    await terminal.says("flags:");
+    const flags = /flags:\s+(\d+)/.exec(terminal.output)?.[1] ?? "";
+    expect(Number.parseInt(flags, 8) & O_NONBLOCK).toBe(0);
+  });
+});
+
+describe("the terminal's guard", () => {
+  for (const signal of ["SIGKILL", "SIGHUP"] as const)
+    test(`restores it after ${signal} to the VMM, and ends`, async () => {
+      const terminal = await startWaiting();
+      await guardOf(terminal);
+      terminal.kill(signal);
+      expect(await terminal.end()).toBe(signal);
+      await terminal.restored();
+      await terminal.alone();
+      expect(terminal.settings).toBe(terminal.before);
+    });
+
+  test("restores it after the VMM of a guest that has rebooted is killed", async () => {
+    const terminal = await startWaiting();
+    terminal.type("a");
+    await terminal.says("BOOT");
+    terminal.kill("SIGKILL");
+    expect(await terminal.end()).toBe("SIGKILL");
+    await terminal.restored();
+    await terminal.alone();
+  });
+
+  test("leaves a terminal alone that somebody else has changed meanwhile", async () => {
+    const terminal = await startWaiting();
+    await guardOf(terminal);
+    const changed = Uint8Array.fromHex(terminal.settings);
+    // The first input flag: IGNBRK.
+    changed[0] = (changed[0] ?? 0) ^ 1;
+    terminal.settings = changed.toHex();
+    terminal.kill("SIGKILL");
+    expect(await terminal.end()).toBe("SIGKILL");
+    await terminal.alone();
+    expect(terminal.settings).toBe(changed.toHex());
+  });
+
+  test("does not end with signals to the whole group, and holds no file of the VMM's", async () => {
+    const terminal = await startWaiting();
+    const guard = await guardOf(terminal);
+    await eventually("the guard's deafness", PATIENCE_MS, () =>
+      ignores(guard, 1) && ignores(guard, 15) ? true : undefined,
+    );
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) process.kill(guard, signal);
+    expect(readlinkSync(`/proc/${guard}/fd/1`)).toBe(readlinkSync(`/proc/${terminal.pid}/fd/1`));
+    const files = [0, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((fd) => linkOf(guard, fd) ?? []);
+    expect(files.filter((file) => /kvm|memfd|pts/.test(file))).toEqual([]);
+    terminal.kill("SIGKILL");
+    await terminal.end();
+    await terminal.restored();
+    await terminal.alone();
+  });
+
+  test("is not missed by a VMM whose guard was killed", async () => {
+    const terminal = await startWaiting();
+    const guard = await guardOf(terminal);
+    process.kill(guard, "SIGKILL");
+    // Gone when the VMM has taken note of it.
+    await eventually("the guard's end", PATIENCE_MS, () => (existsSync(`/proc/${guard}`) ? undefined : true));
+    terminal.type("a");
+    await terminal.says("BOOT");
+    await guardOf(terminal);
+    terminal.kill("SIGTERM");
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.settings).toBe(terminal.before);
+    await terminal.alone();
+  });
+});
+
+function ignores(pid: number, signal: number): boolean {
+  const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "0";
+  return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n;
+}
+
+function linkOf(pid: number, fd: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${fd}`);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+describe("input and size", () => {
+  test("control characters reach the guest's console, and the terminal echoes nothing", async () => {
+    const argv = await vmmArguments("console", { serial: "off", console: "tty" });
+    const terminal = await start([vmmPath(), ...argv]);
+    await terminal.says("READY size=80,25\n");
+    const from = terminal.output.length;
+    // Interrupt, end of file, suspend, quit, stop, start, kill, erase and both line ends.
+    const typed = "\x03\x04\x1a\x1c\x13\x11\x15\x7f\r\n\x18";
+    terminal.type(typed);
+    await terminal.says(typed);
+    expect(terminal.output.slice(from)).toBe(typed);
+    terminal.type("quit\n");
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.settings).toBe(terminal.before);
+  });
+
+  test("a new size reaches the guest by itself", async () => {
+    const argv = await vmmArguments("console", { serial: "off", console: "tty" });
+    const terminal = await start([vmmPath(), ...argv]);
+    await terminal.says("READY size=80,25");
+    for (const [columns, rows] of [
+      [132, 43],
+      [1, 1],
+      [1000, 600],
+    ] as const) {
+      terminal.resize(columns, rows);
+      await terminal.says(`SIZE ${columns} ${rows}`);
+    }
+    terminal.type("quit\n");
+    expect(await terminal.end()).toBe(0);
+  });
+
+  test("single keys reach the serial port", async () => {
+    const terminal = await startWaiting();
+    terminal.type("i");
+    await terminal.says("BOOT");
+    terminal.type("q");
+    expect(await terminal.end()).toBe(0);
+  });
+});
