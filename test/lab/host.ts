@@ -29,6 +29,13 @@ export interface LabResult {
 /** The emulated host did not come up, or did not end in time. Status 125, as `timeout` and containers have it. */
 export class LabError extends Error {
   override readonly name = "LabError";
+  /** The emulated host itself died: neither the command nor its time was over. */
+  readonly hostDied: boolean;
+
+  constructor(message: string, hostDied: boolean) {
+    super(message);
+    this.hostDied = hostDied;
+  }
 }
 
 /** Of a failed lab: how much of its own messages is shown. */
@@ -148,5 +155,5 @@ async function boot(
   const logs = [await contents(join(job, "stderr")), essence(await contents(join(job, "console")))].filter(
     (log) => log !== "",
   );
-  throw new LabError([`The emulated KVM host ${what}`, ...logs].join("\n"));
+  throw new LabError([`The emulated KVM host ${what}`, ...logs].join("\n"), !timedOut);
 }

@@ -36,7 +36,24 @@ interface TestRun {
   readonly verbose: boolean;
 }
 
-async function runBunTest({ folder, testTimeoutMs, timeoutMs, emulated, verbose }: TestRun): Promise<Tally> {
+/** QEMU's emulation of a processor now and then brings its kernel down; a host that goes down every time is a failure. */
+const HOST_LIVES = 3;
+
+async function runBunTest(run: TestRun): Promise<Tally> {
+  for (let life = 1; ; life++) {
+    try {
+      return await runBunTestOnce(run);
+    } catch (error) {
+      if (!(error instanceof LabError)) throw error;
+      console.error(error.message);
+      if (!error.hostDied || life === HOST_LIVES) return judge(undefined, 125);
+      console.error(`The emulated KVM host is started again: ${HOST_LIVES - life} more times at most`);
+    }
+  }
+}
+
+/** @throws LabError */
+async function runBunTestOnce({ folder, testTimeoutMs, timeoutMs, emulated, verbose }: TestRun): Promise<Tally> {
   const dir = await scratchDir("report");
   try {
     const report = join(dir, "junit.xml");
@@ -50,10 +67,6 @@ async function runBunTest({ folder, testTimeoutMs, timeoutMs, emulated, verbose 
       : await runChild(command, { cwd: checkout, timeoutMs });
     const file = Bun.file(report);
     return judge((await file.exists()) ? await file.text() : undefined, status);
-  } catch (error) {
-    if (!(error instanceof LabError)) throw error;
-    console.error(error.message);
-    return judge(undefined, 125);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
