@@ -197,7 +197,11 @@ export class Vm {
    * goes with the process.
    */
   close(): void {
-    if (!this.#inUse) this.#resources.dispose();
+    if (this.#inUse) return;
+    // Nobody may reach what is gone: a signal may still ask a VM that is over to stop.
+    this.#machine = undefined;
+    this.#vcpuThreads.length = 0;
+    this.#resources.dispose();
   }
 
   get #ioThreads(): VmThread[] {
