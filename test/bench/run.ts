@@ -1,10 +1,12 @@
-// npm run bench [start|exits|block|memory ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|memory|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
+import { apiFigures } from "./api.ts";
 import { blockFigures } from "./block.ts";
 import { exitFigures } from "./exits.ts";
 import { type Figure, formatFigure } from "./figure.ts";
+import { fuzzFigures } from "./fuzz.ts";
 import { memoryFigures } from "./memory.ts";
 import { startFigures } from "./start.ts";
 
@@ -13,6 +15,8 @@ const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   exits: exitFigures,
   block: blockFigures,
   memory: memoryFigures,
+  api: apiFigures,
+  fuzz: fuzzFigures,
 };
 
 const named = process.argv.slice(2);
