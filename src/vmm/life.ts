@@ -8,6 +8,9 @@ import { Vm, type VmHost } from "./vm.ts";
 
 const ENDS: Readonly<Record<VcpuOutcome, LifeEnd>> = { reset: "reset", "power-off": "powerOff", stopped: "stopped" };
 
+/** Until then the guest needs the processors more than this process needs less memory. */
+const SETTLE_MS = 500;
+
 /** A VM as the state machine steers it. */
 export class Life implements VmLife {
   readonly #given: VmConfig;
@@ -30,8 +33,10 @@ export class Life implements VmLife {
     return this.#vm.over.then((outcome) => ENDS[outcome]);
   }
 
-  start(): Promise<void> {
-    return this.#vm.start();
+  async start(): Promise<void> {
+    await this.#vm.start();
+    // Most of the code that a boot needs is not needed again before the next one, which finds it in the executable.
+    setTimeout(Bun.shrink, SETTLE_MS).unref();
   }
 
   pause(): void {
