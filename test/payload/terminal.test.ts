@@ -211,6 +211,19 @@ describe("the terminal is raw while the guest runs, and restored", () => {
       await terminal.alone();
     });
 
+  test("by a VMM that stays when the guest has powered off", async () => {
+    const argv = await vmmArguments("console", { serial: "off", console: "tty", extra: ["--no-shutdown"] });
+    const terminal = await start([vmmPath(), ...argv]);
+    await terminal.says("READY");
+    terminal.type("quit\n");
+    await terminal.restored();
+    terminal.resize(100, 50);
+    terminal.kill("SIGTERM");
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.settings).toBe(terminal.before);
+    await terminal.alone();
+  });
+
   test("and left as other programs expect it: waiting for input", async () => {
     const argv = await vmmArguments("hello");
     const script = '"$@"; cat /proc/self/fdinfo/0';
