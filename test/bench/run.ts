@@ -4,6 +4,7 @@ import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
 import { apiFigures } from "./api.ts";
 import { blockFigures } from "./block.ts";
+import { bootFigures } from "./boot.ts";
 import { exitFigures } from "./exits.ts";
 import { type Figure, formatFigure } from "./figure.ts";
 import { fuzzFigures } from "./fuzz.ts";
@@ -15,6 +16,7 @@ const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   exits: exitFigures,
   block: blockFigures,
   memory: memoryFigures,
+  boot: bootFigures,
   api: apiFigures,
   fuzz: fuzzFigures,
 };
