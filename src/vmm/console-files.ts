@@ -43,6 +43,18 @@ export function openConsole(
   }
 }
 
+/**
+ * The virtio console of a machine with a serial port. Input of a terminal that both are on goes to the serial port, which
+ * nobody has there without asking for it: of two readers each would miss what the other has read.
+ */
+export function besideSerial(
+  serial: ConsoleEnds | undefined,
+  virtioConsole: ConsoleEnds | undefined,
+): ConsoleEnds | undefined {
+  if (virtioConsole === undefined || serial?.inputFd === undefined) return virtioConsole;
+  return virtioConsole.inputFd === serial.inputFd ? { ...virtioConsole, inputFd: undefined } : virtioConsole;
+}
+
 function create(name: string, path: string | undefined): number {
   if (path === undefined) throw new ConsoleError(`${name}: mode file needs a path`);
   try {

@@ -17,7 +17,7 @@ import { GuestRam, RamError } from "../memory/ram.ts";
 import { SharedArena } from "../threads/arena.ts";
 import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
-import { openConsole } from "./console-files.ts";
+import { besideSerial, openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
@@ -103,7 +103,7 @@ export class Machine implements Disposable {
       owner: resources,
       segment,
       ioThread: this.ioThread,
-      console: openConsole("--console", config.console, descriptors),
+      console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
     });
     this.blockThreads = blockThreads;
     const block = (size: number): BlockRef => refTo(this.arena.allocate(size));

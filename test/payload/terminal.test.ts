@@ -348,6 +348,23 @@ describe("input and size", () => {
     expect(await terminal.end()).toBe(0);
   });
 
+  test("a terminal of both serial port and console: output of both, input to the serial port", async () => {
+    const terminal = await start([
+      vmmPath(),
+      ...(await vmmArguments("console", { console: "tty", cmdline: "wait=1" })),
+    ]);
+    await terminal.says("--console and --serial share the terminal: their output will mix, input goes to --serial");
+    await terminal.says("READY size=80,25");
+    terminal.type("quit\n");
+    // The console gets none of it, and the guest gives up.
+    await terminal.says("FAIL no input");
+    expect(await terminal.end()).toBe(0);
+    const other = await start([vmmPath(), ...(await vmmArguments("reboot", { console: "tty" }))]);
+    await other.says("BOOT");
+    other.type("q");
+    expect(await other.end()).toBe(0);
+  });
+
   test("single keys reach the serial port", async () => {
     const terminal = await startWaiting();
     terminal.type("i");

@@ -53,7 +53,10 @@ export function checkConsoles({ config, warnings }: Checks): void {
     ["--debug-console", config.debug_console],
   ];
   const onTerminal = consoles.filter(([, device]) => device?.mode === "Tty").map(([option]) => option);
-  if (onTerminal.length > 1) warnings.push(`${onTerminal.join(" and ")} share the terminal: their output will mix`);
+  if (onTerminal.length > 1) {
+    const input = onTerminal.includes("--serial") ? ", input goes to --serial" : "";
+    warnings.push(`${onTerminal.join(" and ")} share the terminal: their output will mix${input}`);
+  }
   for (const [option, device] of consoles.slice(0, 2))
     if (device?.mode === "File" && device.file === undefined)
       refuse("console-file", `${option} in file mode needs a path`);
