@@ -136,9 +136,15 @@ export class VmController implements VmmControl {
   }
 
   nmi(): Promise<void> {
-    return this.#inTurn(() => {
-      const { life } = this.#running();
-      needed(life.nmi, "vm.nmi").call(life);
+    return this.#inTurn(async () => {
+      const { life, state } = this.#running();
+      const inject = needed(life.nmi, "vm.nmi");
+      if (state === "Running") await life.pause();
+      try {
+        inject.call(life);
+      } finally {
+        if (state === "Running") await life.resume();
+      }
     });
   }
 

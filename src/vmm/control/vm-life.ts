@@ -31,7 +31,7 @@ export interface VmLife {
   memoryActualSize?(): number;
   counters?(): VmCounters;
   deviceTree?(): DeviceTree;
-  /** Sends every vCPU a non-maskable interrupt. */
+  /** Gives every vCPU a non-maskable interrupt. The VM is paused: the hypervisor waits for a vCPU that is in the guest. */
   nmi?(): void;
   /** Plugs a device in. Afterwards `config` contains it. */
   addDevice?(device: NewDevice): PciDeviceInfo | Promise<PciDeviceInfo>;

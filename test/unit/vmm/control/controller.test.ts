@@ -179,7 +179,7 @@ describe("a life", () => {
     expect((await controller.info()).state).toBe("Created");
     await controller.delete();
     expect(lives.map(({ calls }) => calls)).toEqual([
-      ["start", "pause", "resume", "powerButton", "nmi", "stop", "close"],
+      ["start", "pause", "resume", "powerButton", "pause", "nmi", "resume", "stop", "close"],
     ]);
     expect(events).toEqual(
       "booting booted pausing paused resuming resumed shutdown deleted".split(" ").map((event) => `vm:${event}`),
@@ -257,6 +257,19 @@ describe("failures", () => {
     fails = false;
     await controller.boot();
     expect((await controller.info()).state).toBe("Running");
+  });
+
+  test("an NMI finds the VM paused, and leaves it as it was", async () => {
+    const { controller, lives, events } = fakeVmm();
+    await controller.create(CONFIG);
+    await controller.boot();
+    await controller.nmi();
+    expect((await controller.info()).state).toBe("Running");
+    await controller.pause();
+    await controller.nmi();
+    expect((await controller.info()).state).toBe("Paused");
+    expect(lives[0]?.calls).toEqual(["start", "pause", "nmi", "resume", "pause", "nmi"]);
+    expect(events).toEqual(["vm:booting", "vm:booted", "vm:pausing", "vm:paused"]);
   });
 
   test("a pause that fails leaves the VM running", async () => {

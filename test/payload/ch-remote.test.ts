@@ -1,0 +1,96 @@
+import { expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { scratchDir } from "../setup/cache.ts";
+import { buildPayload } from "./build.ts";
+import { vmmPath } from "./vmm.ts";
+
+const GUEST_MS = 30_000;
+
+/** Runs `ch-remote` as a user does. */
+async function remote(socket: string, argv: readonly string[], stdin = "") {
+  const child = Bun.spawn([join(dirname(vmmPath()), "ch-remote"), "--api-socket", socket, ...argv], {
+    stdio: [Buffer.from(stdin), "pipe", "pipe"],
+  });
+  const [code, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
+  return { code, stdout, stderr };
+}
+
+test("every subcommand whose feature there is, against a monitor with a guest", async () => {
+  const folder = await scratchDir("ch-remote");
+  const path = (name: string) => join(folder, name);
+  const socket = path("api.sock");
+  const monitor = Bun.spawn([vmmPath(), "--no-shutdown", "--api-socket", socket], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  try {
+    while (!existsSync(socket)) await Bun.sleep(1);
+    const ok = async (...argv: readonly string[]) => {
+      const { code, stdout, stderr } = await remote(socket, argv);
+      expect({ argv, code, stderr }).toEqual({ argv, code: 0, stderr: "" });
+      return stdout;
+    };
+    const refused = async (...argv: readonly string[]) => {
+      const { code, stdout, stderr } = await remote(socket, argv);
+      expect({ argv, code, stdout }).toEqual({ argv, code: 1, stdout: "" });
+      return stderr;
+    };
+    const guestSays = async (wanted: string | RegExp) => {
+      const is = (line: string) => (typeof wanted === "string" ? line === wanted : wanted.test(line));
+      const deadline = performance.now() + GUEST_MS;
+      const said = () => (existsSync(path("serial")) ? readFileSync(path("serial"), "latin1").split(/\r?\n/) : []);
+      for (let lines = said(); !lines.some(is); lines = said()) {
+        if (performance.now() > deadline) throw new Error(`the guest did not say ${wanted}`);
+        await Bun.sleep(2);
+      }
+    };
+    const info = async () => JSON.parse(await ok("info"));
+
+    expect(JSON.parse(await ok("ping"))).toMatchObject({ pid: monitor.pid });
+    expect(await refused("boot")).toContain("404 Not Found");
+    const document = {
+      payload: { kernel: await buildPayload("powerbutton"), cmdline: "presses=3" },
+      serial: { mode: "File", file: path("serial") },
+      console: { mode: "Off" },
+    };
+    expect(await remote(socket, ["create"], JSON.stringify(document))).toEqual({ code: 0, stdout: "", stderr: "" });
+    expect(await refused("create", "/dev/null")).toContain("400");
+    await Bun.write(path("disk"), new Uint8Array(1 << 20));
+    expect(await ok("add-disk", `path=${path("disk")},id=data,image_type=raw`)).toBe("");
+    expect(await refused("add-disk", `path=${path("disk")},id=data,image_type=raw`)).toContain("409 (unknown)");
+    expect(await refused("remove-device", "nothing")).toContain("there is no device 'nothing'");
+    await ok("resize", "--memory", "256M");
+    await ok("boot");
+    await guestSays("READY 0");
+    const running = await info();
+    expect(running).toMatchObject({ state: "Running", config: { memory: { size: 256 << 20 } } });
+    expect(running.device_tree.data).toMatchObject({ parent: "_virtio-pci-data" });
+    await ok("pause");
+    expect((await info()).state).toBe("Paused");
+    expect(await refused("pause")).toContain("a VM that is Paused cannot become Paused");
+    await ok("resume");
+    await ok("power-button");
+    await guestSays("READY 1");
+    await ok("reboot");
+    await guestSays("READY 0");
+    await ok("shutdown");
+    await ok("boot");
+    await guestSays("READY 0");
+    await ok("nmi");
+    // An exception that the payload does not expect: it says so and powers off.
+    await guestSays(/^FAIL exception 2 /);
+    while ((await info()).state !== "Created") await Bun.sleep(1);
+    await ok("remove-device", "data");
+    expect((await info()).config.disks).toEqual([]);
+    await ok("delete");
+    expect(await refused("info")).toContain("there is no VM");
+    expect(await ok("shutdown-vmm")).toBe("");
+    expect(await monitor.exited).toBe(0);
+    expect(await refused("ping")).toContain("cannot connect");
+  } finally {
+    monitor.kill("SIGKILL");
+    await monitor.exited;
+    await rm(folder, { recursive: true, force: true });
+  }
+});
