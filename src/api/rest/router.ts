@@ -38,7 +38,9 @@ function misuse({ usage }: Endpoint, { method, body }: HttpRequest): HttpRespons
 export function makeRouter(control: VmmControl, identity: Identity): RequestHandler {
   const fail = ({ action }: Endpoint, error: unknown): HttpResponse => {
     const response = failureResponse(action, error);
-    log.warn(() => `cannot ${action}: ${response.status} ${response.body}`);
+    // A client that asks for what cannot be has been told so; what should have worked is for the operator to know.
+    const level = response.status >= 500 ? log.warn : log.info;
+    level(() => `cannot ${action}: ${response.status} ${response.body}`);
     return response;
   };
   return (request) => {
