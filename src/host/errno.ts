@@ -44,7 +44,7 @@ export class SysError extends Error {
 
   /** @param what the attempted action, as "open /dev/kvm" */
   constructor(errno: number, what: string) {
-    super(`${what}: ${errnoName(errno)}`);
+    super(`${what}: ${errnoName(errno)}${errno === Errno.EMFILE ? ": raise the limit of open files (ulimit -n)" : ""}`);
     this.errno = errno;
   }
 }

@@ -326,6 +326,12 @@ describe("options of the VMM", () => {
     ["firmware and kernel", () => vm("--firmware", kernel), /exclude each other/],
   ]);
 
+  for (const limit of [8, 30])
+    test(`no more than ${limit} open files`, () =>
+      expectRefusal(vm(), /EMFILE: raise the limit of open files/, {
+        prefix: ["sh", "-c", `ulimit -n ${limit}; exec "$@"`, "sh"],
+      }));
+
   test("the first that is wrong is told: first the VMM's, then KVM, then the VM's", async () => {
     const wrong = ["--cpus", "boot=x"];
     await expectRefusal([...vm(...wrong), "--log-file", fixture("folder")], /cannot create the log file/);

@@ -204,6 +204,18 @@ test(`${REBOOTS} reboots by every source leave no descriptor, thread or mapping 
   expect(await machine.outcome()).toMatchObject({ exitCode: 0, passed: true });
 });
 
+test("SIGTERM at any time of a reboot ends the VMM in good order", async () => {
+  for (let delay = 0; delay < 40; delay += 4) {
+    const machine = await startOnVmm("reboot", { terminal: true });
+    await machine.nextLine((line) => line === "BOOT");
+    machine.write("a");
+    await Bun.sleep(delay);
+    machine.signal("SIGTERM");
+    const { exitCode, failures } = await machine.outcome();
+    expect({ delay, exitCode, failures }).toEqual({ delay, exitCode: 0, failures: [] });
+  }
+});
+
 describe("standard streams that are not there", () => {
   for (const closed of ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
     test(`closed: ${closed}`, async () => {

@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { libc } from "../../src/host/libc.ts";
 import { cString } from "../../src/host/scratch.ts";
 import { setTerminalSettings, terminalSettings } from "../../src/host/tty.ts";
+import { scratchDir } from "../setup/cache.ts";
+import { buildPayload } from "./build.ts";
 import { markedEnvironment, newMark, processesMarked } from "./command.ts";
 import { eventually } from "./eventually.ts";
 import { vmmArguments, vmmPath } from "./vmm.ts";
@@ -191,6 +193,20 @@ describe("the terminal is raw while the guest runs, and restored", () => {
     expect(await terminal.end()).toBe(1);
     expect(terminal.settings).toBe(terminal.before);
     expect(terminal.helpers).toEqual([]);
+  });
+
+  test("before the error of a reboot that fails is printed", async () => {
+    const folder = await scratchDir("terminal");
+    const kernel = join(folder, "kernel");
+    copyFileSync(await buildPayload("reboot"), kernel);
+    const terminal = await start([vmmPath(), "--kernel", kernel, "--serial", "tty", "--console", "off"]);
+    await terminal.says("BOOT");
+    rmSync(folder, { recursive: true });
+    terminal.type("a");
+    expect(await terminal.end()).toBe(1);
+    expect(terminal.settings).toBe(terminal.before);
+    await terminal.says("exited with the following chain of errors:\r\n  0: cannot open the kernel");
+    await terminal.alone();
   });
 
   for (const [kind, text] of [
