@@ -5,6 +5,7 @@ import { refuseUnsupportedOptions } from "../config/supported.ts";
 import { readVmConfig } from "../config/vm-config.ts";
 import { type Endpoint, parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
 import { libc } from "../host/libc.ts";
+import { logger } from "../threads/log.ts";
 import type { EventListener } from "../vmm/control/events.ts";
 import type { VmmControl } from "../vmm/control/vmm-control.ts";
 import { restoreTerminal } from "../vmm/terminal.ts";
@@ -17,6 +18,8 @@ import type { RunRequest } from "./parse.ts";
 import { print } from "./print.ts";
 import { BUILD_FEATURES } from "./version.ts";
 
+const log = logger("cli");
+
 const UMASK = 0o077;
 const FAILURE = 1;
 
@@ -28,26 +31,25 @@ export async function runCloudHypervisor(argv: readonly string[]): Promise<never
   libc.umask(UMASK);
   // What is thrown outside of `run`: by a listener, by a promise that nobody waits for, while the command line is read.
   for (const event of ["uncaughtException", "unhandledRejection"] as const)
-    process.on(event, (error: unknown) => process.exit(fail(error, undefined)));
+    process.on(event, (error: unknown) => process.exit(fail(error)));
   const { result } = await runCommand(cloudHypervisorCommand(run), { rawArgs: [...argv] });
   process.exit(typeof result === "number" ? result : FAILURE);
 }
 
 /** Tells the user, on a terminal that is theirs again, why the program fails. @returns the exit status */
-function fail(error: unknown, logging: Logging | undefined): number {
+function fail(error: unknown): number {
   restoreTerminal();
-  logging?.consola.error(errorDebugText(error));
+  log.error(errorDebugText(error));
   print("stderr", failureText(error));
   return FAILURE;
 }
 
 /** @returns the exit status */
 async function run(request: RunRequest): Promise<number> {
-  let logging: Logging | undefined;
   try {
     refuseUnsupportedOptions(request.options);
     const apiSocket = apiEndpoint(request);
-    logging = startLogging(request);
+    const logging = startLogging(request);
     const { consola, settings } = logging;
     consola.info(`cloud-hypervisor ${buildVersion}`);
     const onEvent = await eventListener(request);
@@ -63,7 +65,7 @@ async function run(request: RunRequest): Promise<number> {
     consola.info("cloud-hypervisor exited successfully");
     return 0;
   } catch (error) {
-    return fail(error, logging);
+    return fail(error);
   }
 }
 
