@@ -6,6 +6,8 @@ import { cString } from "./scratch.ts";
 const CREATE = 0o2005501;
 /** O_RDWR | O_CLOEXEC | O_NONBLOCK. */
 const BOTH_ENDS = 0o2004002;
+/** Bytes of a path with its NUL (linux/limits.h). */
+const PATH_MAX = 4096;
 /** Read and write for all, less the umask. */
 const MODE = 0o666;
 
@@ -33,6 +35,8 @@ export class CreateFileError extends Error {
  */
 export function createFile(path: string): number {
   if (path === "") throw new CreateFileError("the path is empty");
+  const length = Buffer.byteLength(path);
+  if (length >= PATH_MAX) throw new CreateFileError(`a path of ${length} bytes is too long: shorten it`);
   const fd = libc.open(cString(path), CREATE, MODE);
   if (fd >= 0) return fd;
   const error = errno();

@@ -1,4 +1,4 @@
-import { fstatSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { DiskImage } from "../block/disk-image.ts";
 import type { ImageFormat } from "../block/image-format.ts";
 import type { DiskConfig, ImageType } from "../config/schema/disk.ts";
@@ -12,10 +12,7 @@ import { Bar0 } from "../devices/virtio/transport/bar-layout.ts";
 import { type VirtioDevice, VirtioType } from "../devices/virtio/transport/device.ts";
 import { TransportBlock, vectorsOf } from "../devices/virtio/transport/state.ts";
 import type { VirtioPciWiring } from "../devices/virtio/transport/wiring.ts";
-import { Errno, SysError } from "../host/errno.ts";
 import { createEventFd } from "../host/eventfd.ts";
-import { errno, libc } from "../host/libc.ts";
-import { cString } from "../host/scratch.ts";
 import { terminalSize } from "../host/tty.ts";
 import type { PciSegment } from "../machine/acpi/topology.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
@@ -35,8 +32,8 @@ const RNG_ID = "__rng";
 
 /** 64-bit BARs lie this far apart, so that a guest may move them in whole huge pages. */
 const BAR64_ALIGN = 8 << 20;
-/** O_RDONLY | O_NONBLOCK | O_CLOEXEC (asm-generic/fcntl.h). */
-const OPEN_SOURCE = 0o2004000;
+/** A FIFO or a terminal must neither keep us waiting nor become ours. */
+const OPEN_SOURCE = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 const FORMATS: Readonly<Record<ImageType, ImageFormat | undefined>> = {
   Raw: "raw",
@@ -162,12 +159,7 @@ export class VirtioDevices {
 
   #addRng({ id = RNG_ID, pci_device_id, src }: VmConfig["rng"]): void {
     const { descriptors, ioThread } = this.#resources;
-    const sourceFd = libc.open(cString(src), OPEN_SOURCE, 0);
-    const advice = `cannot read the source of entropy '${src}': give --rng another src`;
-    if (sourceFd < 0) throw new EntropySourceError(advice, { cause: new SysError(errno(), `open ${src}`) });
-    descriptors.own(sourceFd);
-    if (fstatSync(sourceFd).isDirectory())
-      throw new EntropySourceError(advice, { cause: new SysError(Errno.EISDIR, `read ${src}`) });
+    const sourceFd = descriptors.own(openSource(src));
     const transport = this.#transport(id, rngDevice, () => ioThread);
     this.wirings.push({ kind: "rng", slot: this.#slots.take(pci_device_id), device: { transport, sourceFd } });
   }
@@ -194,4 +186,18 @@ export class VirtioDevices {
       }),
     };
   }
+}
+
+/** @throws EntropySourceError */
+function openSource(path: string): number {
+  const advice = `cannot read the source of entropy '${path}': give --rng another src`;
+  let fd: number;
+  try {
+    fd = openSync(path, OPEN_SOURCE);
+  } catch (cause) {
+    throw new EntropySourceError(advice, { cause });
+  }
+  if (!fstatSync(fd).isDirectory()) return fd;
+  closeSync(fd);
+  throw new EntropySourceError(`${advice}, which is no directory`);
 }

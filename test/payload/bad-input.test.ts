@@ -1,8 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
-import { totalmem } from "node:os";
+import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { unsupportedFeatures } from "../../src/config/supported.ts";
 import { scratchDir } from "../setup/cache.ts";
@@ -29,6 +39,7 @@ let empty: string;
 let kernel: string;
 let budgetMs: number;
 let socket: Server;
+let sockets: string;
 
 const fixture = (name: string): string => join(fixtures, name);
 
@@ -77,13 +88,17 @@ beforeAll(async () => {
   Bun.spawnSync(["mkfifo", fixture("fifo")]);
   for (const name of ["secret.raw", "secret.elf"]) chmodSync(fixture(name), 0);
   chmodSync(fixtures, 0o755);
+  // A file system that is shared with an emulated host has no sockets.
+  sockets = mkdtempSync(join(tmpdir(), "bad-input-"));
+  const path = join(sockets, "socket");
   socket = createServer();
-  await new Promise<void>((listening) => socket.listen(fixture("socket"), listening));
+  await new Promise<void>((listening) => socket.listen(path, listening));
+  symlinkSync(path, fixture("socket"));
 });
 
 afterAll(async () => {
   socket.close();
-  for (const folder of [fixtures, empty]) await rm(folder, { recursive: true, force: true });
+  for (const folder of [fixtures, empty, sockets]) await rm(folder, { recursive: true, force: true });
 });
 
 /** Repeats a run that took longer than an error may, and answers with the quickest. */
@@ -304,8 +319,8 @@ describe("--serial, --console and --debug-console", () => {
 
 describe("--rng", () => {
   refused([
-    ["missing", () => vm("--rng", `src=${fixture("missing")}`), /give --rng another src\nopen .*ENOENT/],
-    ["a directory", () => vm("--rng", `src=${fixture("folder")}`), /give --rng another src\nread .*EISDIR/],
+    ["missing", () => vm("--rng", `src=${fixture("missing")}`), /give --rng another src\nENOENT/],
+    ["a directory", () => vm("--rng", `src=${fixture("folder")}`), /give --rng another src, which is no directory/],
     ["a socket", () => vm("--rng", `src=${fixture("socket")}`), /give --rng another src/],
   ]);
 });
@@ -331,6 +346,17 @@ describe("options of the VMM", () => {
       expectRefusal(vm(), /EMFILE: raise the limit of open files/, {
         prefix: ["sh", "-c", `ulimit -n ${limit}; exec "$@"`, "sh"],
       }));
+
+  const long = "x".repeat(5000);
+  refused([
+    ["a log with a long path", () => vm("--log-file", long), /a path of 5000 bytes is too long/],
+    ["a console with a long path", () => vm("--debug-console", `file=${long}`), /a path of 5000 bytes is too long/],
+    ["events to a long path", () => vm("--event-monitor", `path=${long}`), /a path of 5000 bytes is too long/],
+    ["an API socket with a long path", () => ["--api-socket", long], /has 5000 bytes, at most 107 are possible/],
+    ["a kernel with a long path", () => ["--kernel", long], /ENAMETOOLONG/],
+    ["a disk with a long path", () => disk(`/${long}`), /ENAMETOOLONG/],
+    ["entropy from a long path", () => vm("--rng", `src=${long}`), /ENAMETOOLONG/],
+  ]);
 
   test("the first that is wrong is told: first the VMM's, then KVM, then the VM's", async () => {
     const wrong = ["--cpus", "boot=x"];

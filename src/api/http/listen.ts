@@ -28,6 +28,8 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const ECONNREFUSED = 111;
+/** Of sun_path, less its NUL (sys/un.h). */
+const MAX_PATH_BYTES = 107;
 
 /** Whoever holds the lock owns the path; the lock's file stays, since to remove it would race with the next owner. */
 function lockPath(path: string): number {
@@ -68,6 +70,9 @@ function clearPath(path: string): void {
 }
 
 function listenAtPath(path: string): ApiListener {
+  const length = Buffer.byteLength(path);
+  if (length > MAX_PATH_BYTES)
+    throw new ApiSocketError(`the API socket's path has ${length} bytes, at most ${MAX_PATH_BYTES} are possible`);
   const lock = lockPath(path);
   try {
     clearPath(path);
