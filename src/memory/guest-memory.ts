@@ -1,3 +1,5 @@
+import { ptr } from "bun:ffi";
+import { libc } from "../host/libc.ts";
 import { MemoryBlock } from "../host/memory-block.ts";
 import type { Gpa, Hva } from "./address.ts";
 
@@ -39,11 +41,10 @@ interface Window extends MemoryWindow {
  */
 export class GuestMemory {
   readonly regions: readonly RamRegion[];
-  readonly #windows: readonly Window[];
+  #windows: readonly Window[] | undefined;
 
   constructor(regions: readonly RamRegion[]) {
     this.regions = regions;
-    this.#windows = regions.flatMap(windowsOf);
   }
 
   /**
@@ -128,11 +129,15 @@ export class GuestMemory {
 
   /** Copies into the guest. @throws GuestMemoryError */
   write(gpa: number, bytes: Uint8Array): void {
-    const window = this.#window(gpa, bytes.length);
-    window.u8.set(bytes, gpa - window.start);
+    const hva = this.hva(gpa, bytes.length);
+    if (hva === 0) throw new GuestMemoryError(gpa, bytes.length);
+    if (bytes.length > 0) libc.memmove(hva, ptr(bytes), bytes.length);
   }
 
   #window(gpa: number, length: number): Window {
+    // Made at the first access: the garbage collector takes windows for memory of its own, runs at once, and lets so much
+    // garbage pass before the next time. The main thread, which only fills RAM, is spared that.
+    this.#windows ??= this.regions.flatMap(windowsOf);
     for (const window of this.#windows) if (gpa >= window.start && gpa + length <= window.end) return window;
     return this.#acrossWindows(gpa, length);
   }
