@@ -6,6 +6,7 @@ import type { Subprocess } from "bun";
 import { scratchDir } from "../setup/cache.ts";
 import { failureChain, markedEnvironment, newMark, processesMarked, runCommand } from "./command.ts";
 import { eventually } from "./eventually.ts";
+import { monitorThreads, threadNames } from "./threads.ts";
 import { startOnVmm, type VmmOptions, vmmArguments, vmmPath } from "./vmm.ts";
 
 const PATIENCE_MS = 20_000;
@@ -76,10 +77,6 @@ const ENDED = { status: 0, left: [] };
 function catches(pid: number, signal: number): boolean {
   const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "0";
   return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n;
-}
-
-function threadNames(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/task`).map((tid) => readFileSync(`/proc/${pid}/task/${tid}/comm`, "latin1").trim());
 }
 
 describe("SIGTERM and SIGINT end the VMM in good order", () => {
@@ -185,7 +182,7 @@ test(`${REBOOTS} reboots by every source leave no descriptor, thread or mapping 
   const held = () => ({
     descriptors: readdirSync(`/proc/${machine.pid}/fd`).length,
     // The engine starts threads of its own when it likes.
-    threads: threadNames(machine.pid).filter((name) => /^(vcpu|io$|_)/.test(name)).length,
+    threads: monitorThreads(machine.pid).length,
     mappings: readFileSync(`/proc/${machine.pid}/maps`, "latin1").split("\n").length,
   });
   let warm = held();
