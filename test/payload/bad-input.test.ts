@@ -39,7 +39,7 @@ let empty: string;
 let kernel: string;
 let budgetMs: number;
 let socket: Server;
-let sockets: string;
+let specials: string;
 
 const fixture = (name: string): string => join(fixtures, name);
 
@@ -85,20 +85,19 @@ beforeAll(async () => {
   for (const [name, bytes] of Object.entries(files)) writeFileSync(fixture(name), bytes, { mode: 0o644 });
   truncateSync(fixture("initramfs.cpio"), 2 * GIB);
   mkdirSync(fixture("folder"));
-  Bun.spawnSync(["mkfifo", fixture("fifo")]);
   for (const name of ["secret.raw", "secret.elf"]) chmodSync(fixture(name), 0);
   chmodSync(fixtures, 0o755);
-  // A file system that is shared with an emulated host has no sockets.
-  sockets = mkdtempSync(join(tmpdir(), "bad-input-"));
-  const path = join(sockets, "socket");
+  // A file system that is shared with an emulated host has neither sockets nor FIFOs.
+  specials = mkdtempSync(join(tmpdir(), "bad-input-"));
+  for (const name of ["fifo", "socket"]) symlinkSync(join(specials, name), fixture(name));
+  Bun.spawnSync(["mkfifo", join(specials, "fifo")]);
   socket = createServer();
-  await new Promise<void>((listening) => socket.listen(path, listening));
-  symlinkSync(path, fixture("socket"));
+  await new Promise<void>((listening) => socket.listen(join(specials, "socket"), listening));
 });
 
 afterAll(async () => {
   socket.close();
-  for (const folder of [fixtures, empty, sockets]) await rm(folder, { recursive: true, force: true });
+  for (const folder of [fixtures, empty, specials]) await rm(folder, { recursive: true, force: true });
 });
 
 /** Repeats a run that took longer than an error may, and answers with the quickest. */
