@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { scratchDir } from "../setup/cache.ts";
 import { failureChain, markedEnvironment, newMark, processesMarked, runCommand } from "./command.ts";
 import { eventually } from "./eventually.ts";
 import { monitorThreads, threadNames } from "./threads.ts";
@@ -15,8 +15,9 @@ const WATCH_MS = 300;
 const SIGTERM = 15;
 
 let folder: string;
-beforeAll(async () => {
-  folder = await scratchDir("signals");
+beforeAll(() => {
+  // FIFOs are made here, which a file system that is shared with an emulated host does not have.
+  folder = mkdtempSync(join(tmpdir(), "signals-"));
 });
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
