@@ -1,3 +1,4 @@
+import { Expected } from "../../../../src/config/grammar/errors.ts";
 import { isNullable, isRequired, jsonPlan } from "../../../../src/config/json/decode.ts";
 import type { ObjectSchema } from "../../../../src/config/schema/object-schema.ts";
 import type { JsonForm } from "../../../../src/config/schema/value-type.ts";
@@ -27,7 +28,10 @@ function canonicalSample(canonical: (text: string) => string): Text {
   for (const text of ["10.0.0.1", "2e:89:a8:e4:92:4d"]) {
     try {
       return JSON.stringify(canonical(text));
-    } catch {}
+    } catch (error) {
+      // An address of the other kind.
+      if (!(error instanceof Expected)) throw error;
+    }
   }
   throw new Error("no sample of this text");
 }
