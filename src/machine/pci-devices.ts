@@ -2,6 +2,7 @@ import type { Bus } from "../devices/bus.ts";
 import type { StatefulDevice } from "../devices/device.ts";
 import type { IoEventFds } from "../devices/io-event-fds.ts";
 import type { MsiRouter } from "../devices/lines.ts";
+import type { NoticeListener } from "../devices/notices.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
 import { ECAM_BYTES, Ecam } from "../devices/pci/ecam.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
@@ -49,7 +50,10 @@ export class PciDevices {
   readonly #hostBridge: HostBridge;
   readonly #functions = new Map<string, VirtioPciFunction>();
 
-  constructor(wiring: PciWiring, host: { readonly router: MsiRouter; readonly ioEventFds: IoEventFds }) {
+  constructor(
+    wiring: PciWiring,
+    host: { readonly router: MsiRouter; readonly ioEventFds: IoEventFds; readonly notify: NoticeListener },
+  ) {
     this.#wiring = wiring;
     this.#segment = new PciSegment(wiring.segment);
     this.#hostBridge = new HostBridge(wiring.hostBridge);

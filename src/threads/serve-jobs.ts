@@ -5,13 +5,17 @@ declare const self: Worker;
 
 /**
  * The worker's side of `WorkerThread`: does each job as it comes. A job may block for as long as it likes.
- * @param work does a job and returns its result, which must survive a structured clone
+ * @param work does a job and returns its result, which must survive a structured clone. While it goes on it can `notify`
+ *   the main thread, whose event loop is told at once.
  */
-export function serveJobs<Job, Result>(work: (job: Job) => Result | Promise<Result>): void {
-  const answer = (message: JobAnswer<Result>): void => self.postMessage(message);
+export function serveJobs<Job, Result, Notice = never>(
+  work: (job: Job, notify: (notice: Notice) => void) => Result | Promise<Result>,
+): void {
+  const answer = (message: JobAnswer<Result, Notice>): void => self.postMessage(message);
+  const notify = (notice: Notice): void => answer({ kind: "notice", notice });
   self.onmessage = async ({ data }: MessageEvent<Job>) => {
     try {
-      answer({ kind: "done", result: await work(data) });
+      answer({ kind: "done", result: await work(data, notify) });
     } catch (error) {
       answer({ kind: "failed", failure: toFailure(error) });
     }

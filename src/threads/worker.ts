@@ -1,7 +1,8 @@
 import { type Failure, ThreadError } from "./failure.ts";
 
-/** What a worker answers to a job: its result, or why there is none. */
-export type JobAnswer<R> =
+/** What a worker says of a job: something on the way, and then its result or why there is none. */
+export type JobAnswer<R, N> =
+  | { readonly kind: "notice"; readonly notice: N }
   | { readonly kind: "done"; readonly result: R }
   | { readonly kind: "failed"; readonly failure: Failure };
 
@@ -9,10 +10,11 @@ export type JobAnswer<R> =
  * A worker thread as the main thread sees it. It does one job at a time; while it works it may be blocked in the kernel
  * and is steered through a `ThreadControl`. Between jobs it waits for messages, so one thread serves many VM lives.
  */
-export class WorkerThread<Job, Result> {
+export class WorkerThread<Job, Result, Notice = never> {
   readonly name: string;
   readonly #worker: Worker;
   #settle: { resolve: (result: Result) => void; reject: (error: Error) => void } | undefined;
+  #onNotice: ((notice: Notice) => void) | undefined;
   #failed: ThreadError | undefined;
 
   /**
@@ -23,8 +25,9 @@ export class WorkerThread<Job, Result> {
   constructor(name: string, entry: string) {
     this.name = name;
     this.#worker = new Worker(entry, { name, smol: true });
-    this.#worker.onmessage = ({ data }: MessageEvent<JobAnswer<Result>>) => {
-      if (data.kind === "done") this.#take()?.resolve(data.result);
+    this.#worker.onmessage = ({ data }: MessageEvent<JobAnswer<Result, Notice>>) => {
+      if (data.kind === "notice") this.#onNotice?.(data.notice);
+      else if (data.kind === "done") this.#take()?.resolve(data.result);
       else if (data.kind === "failed") this.#fail(data.failure);
     };
     this.#worker.onerror = ({ message }) => this.#fail([{ name: "Error", message }]);
@@ -32,14 +35,16 @@ export class WorkerThread<Job, Result> {
 
   /**
    * Gives the thread a job.
+   * @param onNotice told what the job reports while it goes on
    * @returns its result, when the job is over
    * @throws ThreadError when the thread fails, at any time
    */
-  run(job: Job): Promise<Result> {
+  run(job: Job, onNotice?: (notice: Notice) => void): Promise<Result> {
     if (this.#failed !== undefined) return Promise.reject(this.#failed);
     if (this.#settle !== undefined) throw new Error(`thread ${this.name} has a job already`);
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
+      this.#onNotice = onNotice;
       this.#worker.postMessage(job);
     });
   }

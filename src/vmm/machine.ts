@@ -1,6 +1,7 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { IOAPIC_PINS } from "../devices/ioapic.ts";
 import type { MachineRequests } from "../devices/lines.ts";
+import { ignoreNotices } from "../devices/notices.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
 import { PciSegment } from "../devices/pci/segment.ts";
@@ -19,9 +20,10 @@ import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
 import { besideSerial, openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
+import type { QueueThread } from "./devices/builder.ts";
+import { makeVirtioDevices } from "./devices/virtio-devices.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
-import { type BlockQueueThread, VirtioDevices } from "./virtio-devices.ts";
 import { VmThread } from "./vm-thread.ts";
 
 const log = logger("machine");
@@ -45,7 +47,7 @@ export class Machine implements Disposable {
   readonly devices: MachineDevices;
   /** The thread of all devices with little traffic. */
   readonly ioThread: VmThread;
-  readonly blockThreads: readonly BlockQueueThread[];
+  readonly queueThreads: readonly QueueThread[];
   /** Where the serial port's input comes from. */
   readonly serialInputFd: number | undefined;
   readonly #resources: DisposableStack;
@@ -96,7 +98,7 @@ export class Machine implements Disposable {
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");
-    const { wirings, blockThreads } = new VirtioDevices(config, {
+    const { wirings, queueThreads } = makeVirtioDevices(config, {
       arena: this.arena,
       descriptors,
       irqfd,
@@ -105,7 +107,7 @@ export class Machine implements Disposable {
       ioThread: this.ioThread,
       console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
     });
-    this.blockThreads = blockThreads;
+    this.queueThreads = queueThreads;
     const block = (size: number): BlockRef => refTo(this.arena.allocate(size));
     this.wiring = {
       vmFd: this.kvm.fd,
@@ -120,7 +122,7 @@ export class Machine implements Disposable {
         devices: wirings,
       },
     };
-    this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, log: log.info });
+    this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, notify: ignoreNotices, log: log.info });
     if (saved === undefined) this.devices.reset();
     else this.devices.restore(saved);
     this.#resources = resources.move();

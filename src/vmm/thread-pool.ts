@@ -1,3 +1,4 @@
+import type { GuestNotice } from "../devices/notices.ts";
 import { WorkerThread } from "../threads/worker.ts";
 import { WORKERS } from "../workers.ts";
 import type { BlockJob, IoJob, VcpuJob } from "./jobs.ts";
@@ -15,14 +16,14 @@ interface Kinds {
  * through the API - finds them again instead of paying for new ones.
  */
 export class ThreadPool {
-  readonly #threads = new Map<string, WorkerThread<unknown, unknown>>();
+  readonly #threads = new Map<string, WorkerThread<unknown, unknown, GuestNotice>>();
 
   /** The thread of that name, started when there is none yet. */
-  thread<K extends keyof Kinds>(kind: K, name: string): WorkerThread<Kinds[K]["job"], Kinds[K]["result"]> {
+  thread<K extends keyof Kinds>(kind: K, name: string): WorkerThread<Kinds[K]["job"], Kinds[K]["result"], GuestNotice> {
     const existing = this.#threads.get(name);
-    if (existing !== undefined) return existing as WorkerThread<Kinds[K]["job"], Kinds[K]["result"]>;
-    const thread = new WorkerThread<Kinds[K]["job"], Kinds[K]["result"]>(name, WORKERS[kind]);
-    this.#threads.set(name, thread as WorkerThread<unknown, unknown>);
+    if (existing !== undefined) return existing as WorkerThread<Kinds[K]["job"], Kinds[K]["result"], GuestNotice>;
+    const thread = new WorkerThread<Kinds[K]["job"], Kinds[K]["result"], GuestNotice>(name, WORKERS[kind]);
+    this.#threads.set(name, thread as WorkerThread<unknown, unknown, GuestNotice>);
     return thread;
   }
 

@@ -1,5 +1,6 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
+import type { NoticeListener } from "../devices/notices.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
 import { isolateCores } from "../host/thread.ts";
 import { isTerminal, terminalSize } from "../host/tty.ts";
@@ -9,6 +10,7 @@ import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
 import { loadBoot } from "./boot-loader.ts";
+import { CONSOLE_ID } from "./devices/console.ts";
 import type { JobBase } from "./jobs.ts";
 import { Machine } from "./machine.ts";
 import { planMachine } from "./machine-plan.ts";
@@ -16,7 +18,6 @@ import { RawTerminal } from "./terminal.ts";
 import type { ThreadPool } from "./thread-pool.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { VcpuFactory } from "./vcpu-setup.ts";
-import { CONSOLE_ID } from "./virtio-devices.ts";
 import { VmThread } from "./vm-thread.ts";
 
 const log = logger("vm");
@@ -27,6 +28,8 @@ export interface VmHost {
   readonly system: KvmSystem;
   readonly threads: ThreadPool;
   readonly log: LogSettings;
+  /** Told what the guest does to its devices. */
+  readonly onNotice: NoticeListener;
 }
 
 /** A VM as it stood when it was paused. */
@@ -54,6 +57,8 @@ export class Vm {
   readonly #resources = new DisposableStack();
   readonly #vcpuThreads: VmThread[] = [];
   readonly #over = Promise.withResolvers<VcpuOutcome>();
+  /** What a device asked for that is on no vCPU's thread. */
+  readonly #asked = Promise.withResolvers<VcpuOutcome>();
   #machine: Machine | undefined;
   #stopped = false;
   /** Threads are at work on the machine: it may not be taken from under them. */
@@ -129,7 +134,8 @@ export class Vm {
       const { vcpu } = thread;
       const worker = workers[index];
       if (vcpu === undefined || worker === undefined) throw new Error(`vCPU ${index} has no thread`);
-      return worker.run({ ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu, ownCore });
+      const job = { ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu, ownCore };
+      return worker.run(job, this.#onNotice);
     });
     this.#watch(vcpus, this.#startIo(machine)).then(this.#over.resolve, this.#over.reject);
   }
@@ -205,9 +211,15 @@ export class Vm {
   }
 
   get #ioThreads(): VmThread[] {
-    const { ioThread, blockThreads } = this.#machine ?? {};
-    return [...(blockThreads ?? []).map(({ thread }) => thread), ...(ioThread === undefined ? [] : [ioThread])];
+    const { ioThread, queueThreads } = this.#machine ?? {};
+    return [...(queueThreads ?? []).map(({ thread }) => thread), ...(ioThread === undefined ? [] : [ioThread])];
   }
+
+  /** A device that is not on a vCPU's thread can end the life as one that is. */
+  readonly #onNotice: NoticeListener = (notice) => {
+    if (notice.kind === "reset") this.#asked.resolve("reset");
+    else this.#host.onNotice(notice);
+  };
 
   #eachVcpu(act: (vcpu: VcpuHandle, index: number) => void): void {
     this.#vcpuThreads.forEach(({ vcpu }, index) => {
@@ -218,25 +230,24 @@ export class Vm {
   /** A guest needs its I/O threads long after its first instruction, so they start when the vCPUs have been sent off. */
   #startIo(machine: Machine): Promise<unknown>[] {
     const { threads } = this.#host;
-    const { ioThread, blockThreads, serialInputFd } = machine;
-    const jobs = blockThreads.map(({ thread, wiring, index, affinity }) =>
-      threads
-        .thread("block", thread.name)
-        .run({ ...this.#job(thread, machine, affinity), device: wiring, queue: index }),
+    const { ioThread, queueThreads, serialInputFd } = machine;
+    const jobs = queueThreads.map(({ kind, thread, device, queue, affinity }) =>
+      threads.thread(kind, thread.name).run({ ...this.#job(thread, machine, affinity), device, queue }, this.#onNotice),
     );
-    jobs.push(threads.thread("io", ioThread.name).run({ ...this.#job(ioThread, machine, undefined), serialInputFd }));
+    const ioJob = { ...this.#job(ioThread, machine, undefined), serialInputFd };
+    jobs.push(threads.thread("io", ioThread.name).run(ioJob, this.#onNotice));
     return jobs;
   }
 
   /**
-   * Waits for the first vCPU to end the VM, then for the others, and ends the I/O threads last: a vCPU may be waiting for
+   * Waits for a vCPU or a device to end the VM, then for the others, and ends the I/O threads last: a vCPU may be waiting for
    * one of them.
    * @throws ThreadError at once
    */
   async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: readonly Promise<unknown>[]): Promise<VcpuOutcome> {
     const failure = Promise.withResolvers<never>();
     for (const job of [...vcpus, ...io]) job.catch(failure.reject);
-    const outcome = await Promise.race([...vcpus, failure.promise]);
+    const outcome = await Promise.race([...vcpus, this.#asked.promise, failure.promise]);
     this.stop();
     await Promise.race([Promise.all(vcpus), failure.promise]);
     for (const thread of this.#ioThreads) thread.stop();

@@ -6,7 +6,9 @@ import { VmController } from "./control/controller.ts";
 import type { EventListener } from "./control/events.ts";
 import type { VmmControl } from "./control/vmm-control.ts";
 import { Life } from "./life.ts";
+import { eventsOf } from "./notice-events.ts";
 import { ThreadPool } from "./thread-pool.ts";
+import type { VmHost } from "./vm.ts";
 
 /** How the monitor runs. */
 export interface VmmSettings {
@@ -26,7 +28,7 @@ export class Vmm {
 
   /** @throws HypervisorError when there is no usable KVM */
   constructor({ log, noShutdown, onEvent }: VmmSettings) {
-    const host = { system: new KvmSystem(), threads: new ThreadPool(), log };
+    const host: VmHost = { system: new KvmSystem(), threads: new ThreadPool(), log, onNotice: eventsOf(onEvent) };
     installKickSignal();
     const makeVm = (config: VmConfig): Life => {
       this.#life = new Life(config, host);

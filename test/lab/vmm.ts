@@ -25,6 +25,10 @@ export interface GuestSpec {
   readonly powerButton?: boolean;
   /** Further words of the kernel command line. */
   readonly cmdline?: readonly string[];
+  /** Further keys of `--memory`, for our own VMM. */
+  readonly memory?: string;
+  /** Further options, for our own VMM. */
+  readonly options?: readonly string[];
 }
 
 export interface VmmDriver {
@@ -73,11 +77,17 @@ export const cloudHypervisor: VmmDriver = {
       cloudHypervisorBinary,
       ...["--kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
       ...["--initramfs", spec.assets.initramfs, "--cmdline", kernelCmdline(spec)],
-      ...["--cpus", `boot=${spec.vcpus}`, "--memory", `size=${spec.memoryMiB}M`],
+      ...[
+        "--cpus",
+        `boot=${spec.vcpus}`,
+        "--memory",
+        [`size=${spec.memoryMiB}M`, ...(spec.memory === undefined ? [] : [spec.memory])].join(","),
+      ],
       ...(disks.length === 0 ? [] : ["--disk", ...disks]),
       ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
       ...["-v", "--log-file", join(runDir, "vmm.log")],
       ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
+      ...(spec.options ?? []),
     ];
   },
   logFile: (runDir) => join(runDir, "vmm.log"),

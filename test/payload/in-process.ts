@@ -15,6 +15,7 @@ export function inProcessHost(): VmHost {
   return {
     system: new KvmSystem(),
     threads: new ThreadPool(),
+    onNotice: () => undefined,
     log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
   };
 }

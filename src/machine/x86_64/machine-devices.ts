@@ -1,6 +1,7 @@
 import type { Bus } from "../../devices/bus.ts";
 import type { StatefulDevice } from "../../devices/device.ts";
 import type { MachineRequests } from "../../devices/lines.ts";
+import type { NoticeListener } from "../../devices/notices.ts";
 import { GsiRouting } from "../../hypervisor/kvm/gsi-routing.ts";
 import { KvmVm } from "../../hypervisor/kvm/vm.ts";
 import { blockAt } from "../../threads/block-ref.ts";
@@ -15,7 +16,11 @@ export class MachineDevices {
 
   constructor(
     wiring: MachineWiring,
-    services: { readonly machine: MachineRequests; readonly log: (message: string) => void },
+    services: {
+      readonly machine: MachineRequests;
+      readonly notify: NoticeListener;
+      readonly log: (message: string) => void;
+    },
   ) {
     const router = new GsiRouting(wiring.vmFd, blockAt(wiring.routing));
     const vm = new KvmVm(wiring.vmFd);
@@ -24,7 +29,7 @@ export class MachineDevices {
       deassign: (gpa: number, eventFd: number) => vm.deassignIoEventFd(gpa, eventFd),
     };
     this.platform = new PlatformDevices(wiring.platform, { ...services, router });
-    this.pci = new PciDevices(wiring.pci, { router, ioEventFds });
+    this.pci = new PciDevices(wiring.pci, { router, ioEventFds, notify: services.notify });
   }
 
   /** The devices with state of their own, by the names that a saved machine uses. */

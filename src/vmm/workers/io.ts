@@ -1,22 +1,44 @@
-import { IoLoop } from "../../devices/io-loop.ts";
+import { type IoClient, IoLoop } from "../../devices/io-loop.ts";
+import type { NoticeListener } from "../../devices/notices.ts";
 import { ConsoleBackEnd } from "../../devices/virtio/console/back-end.ts";
 import { RngBackEnd } from "../../devices/virtio/rng/back-end.ts";
+import type { VirtioWiring } from "../../machine/pci-devices.ts";
 import { GuestMemory } from "../../memory/guest-memory.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 
-serveJobs(async (job: IoJob): Promise<void> => {
+/** What a back end is made from on the thread that serves it. */
+interface IoThread {
+  readonly loop: IoLoop;
+  readonly memory: GuestMemory;
+  readonly notify: NoticeListener;
+}
+
+/**
+ * How to make a device's back end, if this thread serves it. Devices that few machines have are imported here when there is
+ * one: code takes memory in every process.
+ */
+async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => IoClient) | undefined> {
+  switch (entry.kind) {
+    case "console":
+      return ({ loop, memory }) => new ConsoleBackEnd(loop, entry.device, memory);
+    case "rng":
+      return ({ loop, memory }) => new RngBackEnd(loop, entry.device, memory);
+    case "block":
+      return undefined;
+  }
+}
+
+serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
   const { machine, serialInputFd } = job;
+  const backEnds = await Promise.all(machine.pci.devices.map(backEndOf));
   // The rest of the machine is here only for a serial port that has input: most have none, and it takes memory.
   const serialPort = serialInputFd === undefined ? undefined : await import("./serial-port.ts");
   onThread(job, (control) => {
     const memory = new GuestMemory(machine.ram);
     const loop = new IoLoop(control);
-    for (const entry of machine.pci.devices) {
-      if (entry.kind === "console") loop.add(new ConsoleBackEnd(loop, entry.device, memory));
-      else if (entry.kind === "rng") loop.add(new RngBackEnd(loop, entry.device, memory));
-    }
+    for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, notify }));
     if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);
     loop.run();
   });

@@ -1,4 +1,5 @@
 import { Bus } from "../../devices/bus.ts";
+import type { NoticeListener } from "../../devices/notices.ts";
 import { isolateCores } from "../../host/thread.ts";
 import { KvmVcpu } from "../../hypervisor/kvm/vcpu.ts";
 import { MachineDevices } from "../../machine/x86_64/machine-devices.ts";
@@ -9,11 +10,11 @@ import { onThread } from "../on-thread.ts";
 import { PendingRequest, runVcpu, type VcpuOutcome } from "../vcpu-loop.ts";
 
 serveJobs(
-  (job: VcpuJob): VcpuOutcome =>
+  (job: VcpuJob, notify: NoticeListener): VcpuOutcome =>
     onThread(job, (control) => {
       if (job.ownCore) isolateCores("thread");
       const pending = new PendingRequest();
-      const devices = new MachineDevices(job.machine, { machine: pending, log: log.info });
+      const devices = new MachineDevices(job.machine, { machine: pending, notify, log: log.info });
       const ports = new Bus();
       const mmio = new Bus();
       devices.attach(ports, mmio);

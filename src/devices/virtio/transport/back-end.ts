@@ -45,7 +45,17 @@ export class BackEnd {
     this.#vectors = new MsixVectors(shared.state.msix, wiring.vectors);
     const handover = new QueueHandover(shared);
     this.queues = wiring.queues.map(
-      ({ doorbell }, i) => new BackEndQueue(this, i, doorbell, shared.state.queues[i], handover, memory, this.#vectors),
+      ({ doorbell }, i) =>
+        new BackEndQueue(
+          this,
+          i,
+          doorbell,
+          shared.state.queues[i],
+          shared.counters[i],
+          handover,
+          memory,
+          this.#vectors,
+        ),
     );
   }
 
@@ -73,6 +83,8 @@ export class BackEndQueue {
   readonly doorbell: number;
   /** The rings, while the driver has the queue started and nothing is wrong with it. */
   ring: Queue | undefined;
+  /** What the device counts, in the order in which it names its counters. Only the thread of the queue changes them. */
+  readonly counters: Float64Array;
   readonly #owner: BackEnd;
   readonly #state: QueueState | undefined;
   readonly #handover: QueueHandover;
@@ -84,6 +96,7 @@ export class BackEndQueue {
     index: number,
     doorbell: number,
     state: QueueState | undefined,
+    counters: Float64Array | undefined,
     handover: QueueHandover,
     memory: GuestMemory,
     vectors: MsixVectors,
@@ -92,6 +105,7 @@ export class BackEndQueue {
     this.index = index;
     this.doorbell = doorbell;
     this.#state = state;
+    this.counters = counters ?? new Float64Array(0);
     this.#handover = handover;
     this.#memory = memory;
     this.#vectors = vectors;

@@ -29,6 +29,8 @@ export interface VirtioDevice {
   readonly features: readonly number[];
   /** Device configuration at power-on. Empty for devices without. */
   readonly config: Uint8Array;
+  /** What each queue counts for whoever watches the VM; nothing without. Only the thread of a queue changes its counters. */
+  readonly counters?: readonly string[];
   /**
    * Takes a driver's write to the device configuration, inside its bytes and under the device's lock. Without it, the
    * configuration is read-only.

@@ -65,11 +65,12 @@ const WORDS_OFFSET = 8;
 export const vectorsOf = (queues: number): number => queues + 1;
 
 const configWordsOf = ({ config }: VirtioDevice): number => Math.ceil(config.length / 4);
-const hostBytes = (queues: number): number => WORDS_OFFSET + 4 * queues;
+const countersOffset = (queues: number): number => roundUp8(WORDS_OFFSET + 4 * queues);
+const hostBytes = (queues: number, counters: number): number => countersOffset(queues) + 8 * queues * counters;
 
 /**
  * The shared memory of a virtio-pci device: its state, and behind it what belongs to this process and is in no snapshot,
- * the handover words of the queues.
+ * the handover words and counters of the queues.
  */
 export class TransportBlock {
   readonly block: StateBlockOf<ReturnType<typeof transportState>>;
@@ -79,6 +80,8 @@ export class TransportBlock {
   /** Handover words, one a queue, from `handoverAddress`. */
   readonly handover: Int32Array;
   readonly handoverAddress: number;
+  /** By queue, those that the device names. */
+  readonly counters: readonly Float64Array[];
   /** Not zero while the doorbells of the mapped BAR signal. */
   readonly attached: Int32Array;
 
@@ -91,16 +94,24 @@ export class TransportBlock {
     this.state = this.block.state;
     const { config } = this.state;
     this.config = new Uint8Array(config.buffer, config.byteOffset, device.config.length);
-    const host = new MemoryBlock(memory.address + roundUp8(stateBytes), hostBytes(queues));
+    const counters = device.counters?.length ?? 0;
+    const host = new MemoryBlock(memory.address + roundUp8(stateBytes), hostBytes(queues, counters));
     this.attached = host.i32.subarray(ATTACHED_OFFSET, 1);
-    this.handover = host.i32.subarray(WORDS_OFFSET / 4);
+    this.handover = host.i32.subarray(WORDS_OFFSET / 4, WORDS_OFFSET / 4 + queues);
     this.handoverAddress = host.address + WORDS_OFFSET;
+    const { buffer, byteOffset } = host.u8;
+    this.counters = device.queueSizes.map(
+      (_, queue) => new Float64Array(buffer, byteOffset + countersOffset(queues) + 8 * queue * counters, counters),
+    );
   }
 
   /** Bytes for a device. */
   static sizeOf(device: VirtioDevice): number {
     const queues = device.queueSizes.length;
-    return roundUp8(StateBlock.sizeOf(transportState(queues, configWordsOf(device)))) + hostBytes(queues);
+    return (
+      roundUp8(StateBlock.sizeOf(transportState(queues, configWordsOf(device)))) +
+      hostBytes(queues, device.counters?.length ?? 0)
+    );
   }
 }
 

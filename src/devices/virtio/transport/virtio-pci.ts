@@ -6,6 +6,7 @@ import { BusAccess } from "../../bus.ts";
 import type { StatefulDevice } from "../../device.ts";
 import type { IoEventFds } from "../../io-event-fds.ts";
 import type { MsiRouter } from "../../lines.ts";
+import type { NoticeListener } from "../../notices.ts";
 import type { Bar, BarMover } from "../../pci/bar.ts";
 import { ConfigSpace, part } from "../../pci/config-space.ts";
 import type { PciFunction } from "../../pci/function.ts";
@@ -33,6 +34,7 @@ export interface VirtioPciHost {
   readonly mover: BarMover;
   readonly router: MsiRouter;
   readonly ioEventFds: IoEventFds;
+  readonly notify: NoticeListener;
 }
 
 /**
@@ -312,6 +314,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     }
     this.#state.active = 1;
     this.#offerQueues();
+    this.#host.notify({ kind: "virtio-device", event: "activated", id: this.#wiring.id });
   }
 
   #offerQueues(): void {
@@ -323,6 +326,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
 
   /** Asks for the queues back. Until they all are, the device is resetting: registers keep their values. */
   #beginReset(): void {
+    if (this.#state.active !== 0) this.#host.notify({ kind: "virtio-device", event: "reset", id: this.#wiring.id });
     this.#state.resetting = 1;
     this.#threads.forEach((thread, i) => {
       this.#handover.recall(i, thread);

@@ -1,4 +1,5 @@
 import { BusAccess } from "../../../../src/devices/bus.ts";
+import type { GuestNotice } from "../../../../src/devices/notices.ts";
 import type { PciFunction } from "../../../../src/devices/pci/function.ts";
 import { PciSegment } from "../../../../src/devices/pci/segment.ts";
 import { Bar0 } from "../../../../src/devices/virtio/transport/bar-layout.ts";
@@ -33,6 +34,7 @@ export class TransportRig {
   /** Doorbells by guest address. */
   readonly ioEventFds = new Map<number, number>();
   readonly routes = new Map<number, string>();
+  readonly notices: GuestNotice[] = [];
   readonly front: VirtioPciFunction;
 
   constructor(device: VirtioDevice, memory: GuestMemory) {
@@ -63,6 +65,7 @@ export class TransportRig {
         route: (gsi, lo, hi, data) => routes.set(gsi, `${lo.toString(16)} ${hi} ${data}`),
         unroute: (gsi) => routes.delete(gsi),
       },
+      notify: (notice) => this.notices.push(notice),
       ioEventFds: {
         assign: (gpa, fd) => {
           if (ioEventFds.has(gpa)) throw new Error(`an ioeventfd is at 0x${gpa.toString(16)} already`);

@@ -336,6 +336,27 @@ describe("activation", () => {
     const { rig } = rigged();
     rig.start([]);
     expect([rig.woken(), rig.status]).toEqual([false, 15]);
+    rig.status = 0;
+    expect(rig.notices).toEqual([]);
+  });
+
+  test("activation and the reset of an active device are told", () => {
+    const { rig } = rigged();
+    rig.start([8]);
+    expect(rig.notices).toEqual([{ kind: "virtio-device", event: "activated", id: "_test0" }]);
+    rig.status = 0;
+    expect(rig.notices.slice(1)).toEqual([{ kind: "virtio-device", event: "reset", id: "_test0" }]);
+  });
+
+  test("each queue has the counters that the device names", () => {
+    const { rig } = rigged({ counters: ["frames", "bytes"] });
+    const back = new BackEnd(rig.device, rig.wiring, memory);
+    back.queues[1]?.counters.set([3, 2 ** 40]);
+    const { counters } = new TransportBlock(rig.device, rig.wiring.block);
+    expect(counters.map((each) => [...each])).toEqual([
+      [0, 0],
+      [3, 2 ** 40],
+    ]);
   });
 
   test("too few queues: the device needs a reset and says so", () => {

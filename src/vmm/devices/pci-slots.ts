@@ -1,4 +1,4 @@
-import { PCI_SLOTS } from "../devices/pci/segment.ts";
+import { PCI_SLOTS } from "../../devices/pci/segment.ts";
 
 /** The host bridge's. */
 const HOST_BRIDGE_SLOT = 0;

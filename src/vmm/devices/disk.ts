@@ -1,0 +1,65 @@
+import { DiskImage } from "../../block/disk-image.ts";
+import type { ImageFormat } from "../../block/image-format.ts";
+import type { DiskConfig, ImageType } from "../../config/schema/disk.ts";
+import { type BlockSettings, type BlockWiring, blockDevice } from "../../devices/virtio/block/device.ts";
+import { logger } from "../../threads/log.ts";
+import type { VirtioBuilder } from "./builder.ts";
+
+const log = logger("devices");
+
+const FORMATS: Readonly<Record<ImageType, ImageFormat | undefined>> = {
+  Raw: "raw",
+  Qcow2: "qcow2",
+  FixedVhd: "vhd",
+  Vhdx: "vhdx",
+  FlatVmdk: "vmdk",
+  Unknown: undefined,
+};
+
+/** A disk without an image. */
+export class DiskPathError extends Error {
+  override readonly name = "DiskPathError";
+  constructor(id: string | undefined) {
+    super(`${id === undefined ? "a disk" : `disk '${id}'`} has no image: give --disk a path`);
+  }
+}
+
+/** Places a disk, each queue on a thread of its own. @throws DiskPathError, DiskImageError */
+export function placeDisk(builder: VirtioBuilder, disk: DiskConfig): void {
+  const id = builder.ids.of(disk.id, "_disk");
+  const settings = openDisk(builder, disk);
+  const threads = Array.from({ length: settings.queues }, (_, i) => builder.thread(`${id}_q${i}`));
+  const transport = builder.transport(id, blockDevice(settings), (queue) => threads[queue], "memory32");
+  const device: BlockWiring = { transport, settings };
+  builder.wirings.push({ kind: "block", slot: builder.slot(disk), device });
+  threads.forEach((thread, queue) => {
+    const affinity = disk.queue_affinity?.find((entry) => entry.queue_index === queue)?.host_cpus;
+    builder.queueThreads.push({ kind: "block", thread, device, queue, affinity });
+  });
+}
+
+function openDisk(builder: VirtioBuilder, disk: DiskConfig): BlockSettings {
+  const { path } = disk;
+  if (path === undefined || path === "") throw new DiskPathError(disk.id);
+  const image = builder.resources.owner.adopt(
+    new DiskImage({
+      path,
+      readonly: disk.readonly,
+      direct: disk.direct,
+      format: FORMATS[disk.image_type],
+      sparse: disk.sparse,
+      lock: disk.lock_granularity === "Full" ? "full" : "byte-range",
+    }),
+    (open) => open.close(),
+  );
+  for (const warning of image.warnings) log.warn(warning);
+  return {
+    image: image.image,
+    engine: disk.disable_io_uring ? "synchronous" : "io_uring",
+    queues: Math.max(1, disk.num_queues),
+    queueSize: disk.queue_size,
+    sparse: disk.sparse,
+    serial: new TextEncoder().encode(disk.serial ?? image.defaultSerial),
+    protectFirstSector: image.protectFirstSector,
+  };
+}
