@@ -1,4 +1,5 @@
 import type { VmConfig } from "../config/schema/vm.ts";
+import { cpuBrand } from "../host/cpu-brand.ts";
 import type { CpuidEntry, VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
 import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { KvmVm } from "../hypervisor/kvm/vm.ts";
@@ -79,6 +80,7 @@ export class VcpuFactory {
     const tscKhz = this.#kvm.tscKhz(handle.fd);
     return commonCpuid({
       supported,
+      brand: cpuBrand(),
       physicalAddressBits: plan.physicalAddressBits,
       kvmHyperv: config.cpus.kvm_hyperv,
       amx: config.cpus.features.amx,

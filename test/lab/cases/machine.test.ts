@@ -47,6 +47,8 @@ describe("what the guest sees of the machine", () => {
     expect(cpu.get("Hypervisor vendor")).toBe("KVM");
     expect(cpu.get("Virtualization type")).toBe("full");
     expect(cpu.get("NUMA node(s)")).toBe("1");
+    const { model } = /^model name\s*: (?<model>.*)$/m.exec(await Bun.file("/proc/cpuinfo").text())?.groups ?? {};
+    expect(cpu.get("Model name")).toBe(model ?? "the host's own");
   });
 
   test("dmesg: no warning, no error, no BUG", async () => {

@@ -1,6 +1,6 @@
 import type { CpuidEntry } from "../../../hypervisor/hypervisor.ts";
 import { presentHyperV } from "./hyperv.ts";
-import { CpuidLeaves, type Registers } from "./leaves.ts";
+import { CpuidLeaves } from "./leaves.ts";
 
 const bit = (n: number): number => 2 ** n;
 
@@ -22,7 +22,7 @@ const HYPERVISOR_BASE = 0x4000_0000;
 const TIMING = 0x4000_0010;
 const LAPIC_BUS_KHZ = 1_000_000;
 const BRAND_LEAVES = [0x8000_0002, 0x8000_0003, 0x8000_0004] as const;
-const CACHE_LEAVES = [0x8000_0005, 0x8000_0006] as const;
+const BRAND_LEAF_BYTES = 16;
 /** Advanced power management: EDX bit 8 is the invariant TSC. */
 const POWER_MANAGEMENT = 0x8000_0007;
 const INVARIANT_TSC = bit(8);
@@ -32,11 +32,8 @@ const ADDRESS_SIZES = 0x8000_0008;
 export interface CommonCpuidInputs {
   /** What the hypervisor can offer (KVM_GET_SUPPORTED_CPUID). */
   readonly supported: readonly CpuidEntry[];
-  /**
-   * A leaf as the host's own processors have it, where that is known. KVM passes the brand string and, on Linux 5.17 and
-   * later, the cache leaves through, so that `undefined` is a good answer for them.
-   */
-  readonly hostLeaf?: ((leaf: number) => Registers | undefined) | undefined;
+  /** The name of the host's processors, where it is known: KVM offers none. */
+  readonly brand?: string | undefined;
   /** Of the guest. */
   readonly physicalAddressBits: number;
   /** `--cpus kvm_hyperv`. */
@@ -53,7 +50,7 @@ export function commonCpuid(inputs: CommonCpuidInputs): CpuidEntry[] {
   leaves.setBits(1, "ecx", ECX_HYPERVISOR | ECX_TSC_DEADLINE);
   leaves.setBits(1, "edx", EDX_MTRR);
   if (!inputs.amx) hideAmx(leaves);
-  takeFromHost(leaves, inputs.hostLeaf);
+  if (inputs.brand !== undefined) setBrand(leaves, inputs.brand);
   const bits = inputs.physicalAddressBits;
   leaves.change(ADDRESS_SIZES, undefined, "eax", (eax) => (eax & 0xff00_ff00) | (bits << 16) | bits);
   if (inputs.kvmHyperv) {
@@ -76,19 +73,20 @@ function hideAmx(leaves: CpuidLeaves): void {
     for (const register of ["eax", "ebx", "ecx", "edx"] as const) leaves.change(leaf, undefined, register, () => 0);
 }
 
-function takeFromHost(leaves: CpuidLeaves, hostLeaf: CommonCpuidInputs["hostLeaf"]): void {
-  for (const leaf of BRAND_LEAVES) {
-    const host = hostLeaf?.(leaf);
-    if (host !== undefined) leaves.setLeaf(leaf, host);
-  }
-  for (const leaf of CACHE_LEAVES) {
-    const host = hostLeaf?.(leaf);
-    if (host !== undefined && isZero(leaves.get(leaf))) leaves.setLeaf(leaf, host);
-  }
+/** The brand string: 48 bytes with a zero at the end, sixteen in the registers of each leaf (Intel SDM vol. 2A, CPUID). */
+function setBrand(leaves: CpuidLeaves, brand: string): void {
+  const bytes = Buffer.alloc(BRAND_LEAVES.length * BRAND_LEAF_BYTES);
+  bytes.write(brand, 0, bytes.length - 1, "latin1");
+  BRAND_LEAVES.forEach((leaf, i) => {
+    const at = i * BRAND_LEAF_BYTES;
+    leaves.setLeaf(leaf, {
+      eax: bytes.readUInt32LE(at),
+      ebx: bytes.readUInt32LE(at + 4),
+      ecx: bytes.readUInt32LE(at + 8),
+      edx: bytes.readUInt32LE(at + 12),
+    });
+  });
 }
-
-const isZero = (entry: Registers | undefined): boolean =>
-  entry === undefined || (entry.eax | entry.ebx | entry.ecx | entry.edx) === 0;
 
 function hasInvariantTsc(entries: readonly CpuidEntry[]): boolean {
   return entries.some((entry) => entry.function === POWER_MANAGEMENT && (entry.edx & INVARIANT_TSC) !== 0);

@@ -120,14 +120,14 @@ describe("leaves of all vCPUs", () => {
     expect(registers(common(INTEL), 0x8000_0008)).toEqual([0x112e_332e, 7, 0x7fff, 8]);
   });
 
-  test("brand from the host, caches only where there are none", () => {
-    const host = { eax: 5, ebx: 5, ecx: 5, edx: 5 };
-    const leaves = common(INTEL, { hostLeaf: (number) => (number === 0x8000_0003 ? undefined : host) });
-    expect(registers(leaves, 0x8000_0002)).toEqual([5, 5, 5, 5]);
-    expect(registers(leaves, 0x8000_0003)).toBeUndefined();
-    expect(registers(leaves, 0x8000_0004)).toEqual([5, 5, 5, 5]);
-    expect(registers(leaves, 0x8000_0005)).toEqual([5, 5, 5, 5]);
-    expect(registers(leaves, 0x8000_0006)).toEqual([0, 0, 6, 0]);
+  test("the host's brand takes the place of the hypervisor's, cut to what fits before the final zero", () => {
+    const text = (inputs: { readonly brand?: string }) => {
+      const leaves = common(INTEL, inputs);
+      const words = [0x8000_0002, 0x8000_0003, 0x8000_0004].flatMap((leaf) => registers(leaves, leaf) ?? []);
+      return Buffer.from(Uint32Array.from(words).buffer).toString("latin1");
+    };
+    expect(text({ brand: "A CPU" })).toBe("A CPU".padEnd(48, "\0"));
+    expect(text({ brand: "x".repeat(60) })).toBe(`${"x".repeat(47)}\0`);
     expect(registers(common(INTEL), 0x8000_0002)).toEqual([1, 2, 3, 4]);
   });
 
