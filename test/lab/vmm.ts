@@ -17,7 +17,7 @@ export interface GuestSpec {
   readonly console: "hvc0" | "ttyS0";
   /** In order: the first is the guest's /dev/vda. */
   readonly disks: readonly DiskSpec[];
-  /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. */
+  /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. Read-only where the first disk is. */
   readonly root?: string;
   /** Let the kernel print its messages on the console. */
   readonly verbose?: boolean;
@@ -55,7 +55,7 @@ export function kernelCmdline(spec: GuestSpec): string {
     `console=${spec.console}`,
     ...(spec.verbose === true ? [] : ["quiet"]),
     "panic=-1",
-    ...(spec.root === undefined ? [] : [`root=${spec.root}`, "rw"]),
+    ...(spec.root === undefined ? [] : [`root=${spec.root}`, spec.disks[0]?.readonly === true ? "ro" : "rw"]),
     ...(CH_LAB_EMULATED === "1" ? EMULATED_CMDLINE : []),
     ...(spec.cmdline ?? []),
   ].join(" ");

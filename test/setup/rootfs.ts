@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, symlink } from "node:fs/promises";
+import { chmod, copyFile, mkdir, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { findTool, run, runText, SetupError } from "./exec.ts";
 
@@ -28,15 +28,28 @@ export async function stageBusybox(root: string): Promise<void> {
   }
 }
 
-/** Copies an installed program to `root/bin`, and the shared libraries it needs to where its loader looks for them. */
-export async function stageProgram(root: string, name: string): Promise<void> {
-  const program = requireTool(name);
-  await copyFile(program, join(root, "bin", basename(program)));
+/** Copies the shared libraries a program or library needs to where the loader looks for them. */
+async function stageNeededLibraries(root: string, path: string): Promise<void> {
   // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", and the loader itself: "/lib64/ld-linux-x86-64.so.2 (0x...)".
-  for (const line of (await runText(["ldd", program])).split("\n")) {
+  for (const line of (await runText(["ldd", path])).split("\n")) {
     const library = /(?:=> )?(\/\S+) \(0x/.exec(line)?.[1];
     if (library !== undefined) await copyInto(root, library);
   }
+}
+
+/** Copies an installed program to `root/bin`, in place of busybox's command of that name, and the shared libraries it needs. */
+export async function stageProgram(root: string, name: string): Promise<void> {
+  const program = requireTool(name);
+  const target = join(root, "bin", basename(program));
+  await rm(target, { force: true });
+  await copyFile(program, target);
+  await stageNeededLibraries(root, program);
+}
+
+/** Copies a shared library that programs load by themselves, by its absolute path, with what it needs. */
+export async function stageLibrary(root: string, path: string): Promise<void> {
+  await copyInto(root, path);
+  await stageNeededLibraries(root, path);
 }
 
 /** Copies a script of this folder into the root and makes it executable. */

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type GuestAssets, type GuestSeries, guestAssets } from "../../setup/guest-assets.ts";
 import type { Guest } from "../guest.ts";
-import { vmmUnderTest } from "../vmm.ts";
+import { type GuestSpec, vmmUnderTest } from "../vmm.ts";
 
 /** The VMM all cases run. */
 export const vmm = vmmUnderTest();
@@ -43,6 +43,11 @@ export class Workspace implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.dir, { recursive: true, force: true });
   }
+}
+
+/** The part of a guest's specification that makes its root the disk with all tools. */
+export function toolsRoot(source: GuestAssets): Pick<GuestSpec, "disks" | "root"> {
+  return { disks: [{ path: source.toolsDisk, readonly: true }], root: "/dev/vda1" };
 }
 
 /**
