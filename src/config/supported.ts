@@ -78,7 +78,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--user-device", "user_devices"),
   member("--tpm", "tpm"),
   member("--watchdog", "watchdog"),
-  member("--pvpanic", "pvpanic"),
   member("--pvmemcontrol", "pvmemcontrol"),
   member("--ivshmem", "ivshmem"),
   { feature: "--rng iommu", isUsed: ({ rng }) => rng.iommu },

@@ -3,10 +3,14 @@ import type { StatefulDevice } from "../devices/device.ts";
 import type { IoEventFds } from "../devices/io-event-fds.ts";
 import type { MsiRouter } from "../devices/lines.ts";
 import type { NoticeListener } from "../devices/notices.ts";
+import type { BarMover } from "../devices/pci/bar.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
 import { ECAM_BYTES, Ecam } from "../devices/pci/ecam.ts";
+import type { PciFunction } from "../devices/pci/function.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
+import type { PlainFunction } from "../devices/pci/plain-function.ts";
 import { PciSegment, type PciSegmentWiring } from "../devices/pci/segment.ts";
+import { Pvpanic, type PvpanicWiring } from "../devices/pvpanic.ts";
 import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts";
 import { type ConsoleWiring, consoleDevice } from "../devices/virtio/console/device.ts";
 import { type RngWiring, rngDevice } from "../devices/virtio/rng/device.ts";
@@ -20,6 +24,9 @@ export type VirtioWiring =
   | { readonly kind: "block"; readonly slot: number; readonly device: BlockWiring }
   | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring };
 
+/** Any other PCI function in its slot, as plain data. */
+export type PlainWiring = { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring };
+
 /** PCI segment 0 and all that is on it, as plain data. */
 export interface PciWiring {
   readonly segment: PciSegmentWiring;
@@ -28,6 +35,14 @@ export interface PciWiring {
   readonly configPorts: { readonly block: BlockRef; readonly base: number; readonly count: number } | undefined;
   readonly hostBridge: BlockRef;
   readonly devices: readonly VirtioWiring[];
+  readonly functions: readonly PlainWiring[];
+}
+
+/** What the functions of one thread reach of it. */
+interface PciHost {
+  readonly router: MsiRouter;
+  readonly ioEventFds: IoEventFds;
+  readonly notify: NoticeListener;
 }
 
 /** What the transport has to know of a device. */
@@ -42,35 +57,52 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
   }
 }
 
+/** A function that is no virtio device. */
+function plainFunction(wiring: PlainWiring, host: PciHost & { readonly mover: BarMover }): PlainFunction {
+  switch (wiring.kind) {
+    case "pvpanic":
+      return new Pvpanic(wiring.device, host);
+  }
+}
+
 /** One thread's instances of PCI segment 0 and its functions, over the blocks that all threads share. */
 export class PciDevices {
   readonly #wiring: PciWiring;
   readonly #segment: PciSegment;
   readonly #configPorts: PciConfigPorts | undefined;
   readonly #hostBridge: HostBridge;
-  readonly #functions = new Map<string, VirtioPciFunction>();
+  readonly #virtio = new Map<string, VirtioPciFunction>();
+  readonly #plain = new Map<string, PlainFunction>();
 
-  constructor(
-    wiring: PciWiring,
-    host: { readonly router: MsiRouter; readonly ioEventFds: IoEventFds; readonly notify: NoticeListener },
-  ) {
+  constructor(wiring: PciWiring, services: PciHost) {
     this.#wiring = wiring;
     this.#segment = new PciSegment(wiring.segment);
     this.#hostBridge = new HostBridge(wiring.hostBridge);
     this.#segment.add(0, this.#hostBridge);
     if (wiring.configPorts !== undefined)
       this.#configPorts = new PciConfigPorts(wiring.configPorts.block, this.#segment);
+    const host = { ...services, mover: this.#segment };
     for (const entry of wiring.devices) {
       const { transport } = entry.device;
-      const fn = new VirtioPciFunction(virtioDevice(entry), transport, { ...host, mover: this.#segment });
+      const fn = new VirtioPciFunction(virtioDevice(entry), transport, host);
       this.#segment.add(entry.slot, fn);
-      this.#functions.set(transport.id, fn);
+      this.#virtio.set(transport.id, fn);
+    }
+    for (const entry of wiring.functions) {
+      const fn = plainFunction(entry, host);
+      this.#segment.add(entry.slot, fn);
+      this.#plain.set(entry.device.id, fn);
     }
   }
 
-  /** The function of the device with that id. */
+  /** The function of the virtio device with that id. */
   virtio(id: string): VirtioPciFunction | undefined {
-    return this.#functions.get(id);
+    return this.#virtio.get(id);
+  }
+
+  /** The function of the device with that id, of whatever kind. */
+  function(id: string): PciFunction | undefined {
+    return this.#virtio.get(id) ?? this.#plain.get(id);
   }
 
   /** The devices with state of their own, by the names that a saved machine uses. */
@@ -78,13 +110,14 @@ export class PciDevices {
     return {
       ...(this.#configPorts === undefined ? {} : { pciConfigPorts: this.#configPorts }),
       hostBridge: this.#hostBridge,
-      ...Object.fromEntries(this.#functions),
+      ...Object.fromEntries(this.#virtio),
+      ...Object.fromEntries(this.#plain),
     };
   }
 
   /** Notifies drivers and back ends of all queues once, after a restore: either may have waited for the other. */
   nudge(): void {
-    for (const fn of this.#functions.values()) fn.nudge();
+    for (const fn of this.#virtio.values()) fn.nudge();
   }
 
   /** Puts the segment on this thread's buses. @throws BusConflictError */

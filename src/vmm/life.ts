@@ -1,5 +1,4 @@
 import type { VmConfig } from "../config/schema/vm.ts";
-import { Bar0 } from "../devices/virtio/transport/bar-layout.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
 import type { DeviceNode, DeviceTree } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
@@ -71,7 +70,14 @@ export class Life implements VmLife {
   deviceTree(): DeviceTree {
     const nodes: DeviceNode[] = [{ id: "__ioapic", resources: [], children: [] }];
     if (this.#given.serial.mode !== "Off") nodes.push({ id: "__serial", resources: [], children: [] });
-    for (const entry of this.#virtio) nodes.push(...this.#virtioNodes(entry));
+    for (const { slot, device } of this.#virtio) {
+      const { id } = device.transport;
+      const parent = `_virtio-pci-${id}`;
+      nodes.push({ ...this.#pciNode(slot, id), id: parent, children: [id] });
+      nodes.push({ id, resources: [], children: [], parent });
+    }
+    for (const { slot, device } of this.#vm.machine?.wiring.pci.functions ?? [])
+      nodes.push(this.#pciNode(slot, device.id));
     return Object.fromEntries(nodes.map((node) => [node.id, node]));
   }
 
@@ -79,19 +85,16 @@ export class Life implements VmLife {
     return this.#vm.machine?.wiring.pci.devices ?? [];
   }
 
-  #virtioNodes({ slot, device }: VirtioWiring): DeviceNode[] {
-    const { id, bar } = device.transport;
-    const parent = `_virtio-pci-${id}`;
-    const base = this.#vm.machine?.devices.pci.virtio(id)?.bars[0]?.mapped ?? bar.address;
-    const type_ = bar.kind === "memory32" ? "Mmio32" : "Mmio64";
-    return [
-      {
-        id: parent,
-        resources: [{ PciBar: { index: 0, base, size: Bar0.SIZE, type_, prefetchable: false } }],
-        children: [id],
-        pci_bdf: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
-      },
-      { id, resources: [], children: [], parent },
-    ];
+  #pciNode(slot: number, id: string): DeviceNode {
+    const bars = this.#vm.machine?.devices.pci.function(id)?.bars ?? [];
+    return {
+      id,
+      resources: bars.map(({ index, mapped, size, kind, prefetchable = false }) => {
+        const type_ = kind === "memory32" ? "Mmio32" : "Mmio64";
+        return { PciBar: { index, base: mapped, size, type_, prefetchable } };
+      }),
+      children: [],
+      pci_bdf: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
+    };
   }
 }

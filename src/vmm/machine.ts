@@ -21,7 +21,7 @@ import { logger } from "../threads/log.ts";
 import { besideSerial, openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
 import type { QueueThread } from "./devices/builder.ts";
-import { makeVirtioDevices } from "./devices/virtio-devices.ts";
+import { makePciDevices } from "./devices/pci-devices.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
 import { VmThread } from "./vm-thread.ts";
@@ -98,7 +98,7 @@ export class Machine implements Disposable {
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");
-    const { wirings, queueThreads } = makeVirtioDevices(config, {
+    const { wirings, functions, queueThreads } = makePciDevices(config, {
       arena: this.arena,
       descriptors,
       irqfd,
@@ -120,6 +120,7 @@ export class Machine implements Disposable {
         configPorts: { block: block(PciConfigPorts.blockSize), ...PORTS.pciConfiguration },
         hostBridge: block(HostBridge.blockSize),
         devices: wirings,
+        functions,
       },
     };
     this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, notify: ignoreNotices, log: log.info });

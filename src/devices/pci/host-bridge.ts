@@ -1,10 +1,7 @@
-import { type BlockRef, blockAt } from "../../threads/block-ref.ts";
-import { StateBlock, type StateBlockOf } from "../../threads/state-block.ts";
-import type { StatefulDevice } from "../device.ts";
-import type { Bar, BarMover } from "./bar.ts";
+import type { BlockRef } from "../../threads/block-ref.ts";
+import type { BarMover } from "./bar.ts";
 import { ConfigLayout } from "./config-layout.ts";
-import { ConfigSpace, configSpaceState } from "./config-space.ts";
-import type { PciFunction } from "./function.ts";
+import { PlainFunction } from "./plain-function.ts";
 
 /** The ids that firmware knows the platform by. */
 const VENDOR_INTEL = 0x8086;
@@ -25,42 +22,10 @@ const layout = new ConfigLayout({
 const noBars: BarMover = { allows: () => false, move: () => false, remapped: () => undefined };
 
 /** The host bridge in slot 0 of segment 0: an identity and nothing else. */
-export class HostBridge implements PciFunction, StatefulDevice {
-  /** Bytes of shared memory. */
-  static readonly blockSize = StateBlock.sizeOf(configSpaceState);
-  readonly bars: readonly Bar[] = [];
-  readonly #block: StateBlockOf<typeof configSpaceState>;
-  readonly #config: ConfigSpace;
-
+export class HostBridge extends PlainFunction {
   /** @param block `HostBridge.blockSize` bytes */
   constructor(block: BlockRef) {
-    this.#block = new StateBlock(configSpaceState, blockAt(block));
-    this.#config = new ConfigSpace(layout, this.#block.state, noBars);
-  }
-
-  reset(): void {
-    this.#config.reset();
-  }
-
-  save(): Uint8Array {
-    return this.#block.save();
-  }
-
-  restore(saved: Uint8Array): void {
-    this.#block.restore(saved);
-  }
-
-  readConfig(offset: number, size: number): number {
-    this.#block.lock.acquire();
-    const value = this.#config.read(offset, size);
-    this.#block.lock.release();
-    return value;
-  }
-
-  writeConfig(offset: number, size: number, value: number): void {
-    this.#block.lock.acquire();
-    this.#config.write(offset, size, value);
-    this.#block.lock.release();
+    super(layout, block, noBars);
   }
 
   readBar(): void {

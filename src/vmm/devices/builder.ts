@@ -8,9 +8,9 @@ import { TransportBlock, vectorsOf } from "../../devices/virtio/transport/state.
 import type { VirtioPciWiring } from "../../devices/virtio/transport/wiring.ts";
 import { createEventFd } from "../../host/eventfd.ts";
 import type { PciSegment } from "../../machine/acpi/topology.ts";
-import type { VirtioWiring } from "../../machine/pci-devices.ts";
+import type { PlainWiring, VirtioWiring } from "../../machine/pci-devices.ts";
 import type { SharedArena } from "../../threads/arena.ts";
-import { refTo } from "../../threads/block-ref.ts";
+import { type BlockRef, refTo } from "../../threads/block-ref.ts";
 import type { ConsoleEnds } from "../console-files.ts";
 import type { Descriptors } from "../descriptors.ts";
 import { VmThread } from "../vm-thread.ts";
@@ -34,8 +34,8 @@ interface QueueThreadOf<K extends string, W> {
 /** A thread that serves one queue of a device, or one pair of queues, and does nothing else. */
 export type QueueThread = QueueThreadOf<"block", BlockWiring>;
 
-/** What the devices of a VM are made from. */
-export interface VirtioResources {
+/** What the PCI devices of a VM are made from. */
+export interface PciResources {
   readonly arena: SharedArena;
   readonly descriptors: Descriptors;
   readonly irqfd: () => Irqfd;
@@ -54,10 +54,11 @@ export interface Placement {
 }
 
 /** Gives the devices of a VM their places - identifier, slot, BARs, interrupts, threads - and collects their wirings. */
-export class VirtioBuilder {
+export class PciBuilder {
   readonly wirings: VirtioWiring[] = [];
+  readonly functions: PlainWiring[] = [];
   readonly queueThreads: QueueThread[] = [];
-  readonly resources: VirtioResources;
+  readonly resources: PciResources;
   readonly ids: DeviceIds;
   readonly #slots = new PciSlots();
   readonly #bars32: BarAllocator;
@@ -67,7 +68,7 @@ export class VirtioBuilder {
    * @param placed every device there will be: what users chose is set aside before anything is chosen here
    * @throws PciSlotError
    */
-  constructor(resources: VirtioResources, placed: readonly Placement[]) {
+  constructor(resources: PciResources, placed: readonly Placement[]) {
     this.resources = resources;
     this.#bars32 = new BarAllocator(resources.segment.mmio32);
     this.#bars64 = new BarAllocator(resources.segment.mmio64);
@@ -89,8 +90,18 @@ export class VirtioBuilder {
     return thread;
   }
 
+  /** A block in the memory that all threads share. @throws RangeError when there is no more of it */
+  block(size: number): BlockRef {
+    return refTo(this.resources.arena.allocate(size));
+  }
+
+  /** Room for a BAR. @param align of its address, its size at least, in bytes @throws BarSpaceError */
+  bar(kind: BarKind, size: number, align = size): number {
+    return (kind === "memory32" ? this.#bars32 : this.#bars64).allocate(size, align);
+  }
+
   /**
-   * A device's transport: its block, BAR 0, interrupts and doorbells.
+   * A virtio device's transport: its block, BAR 0, interrupts and doorbells.
    * @param threadOf the thread that serves a queue; without it, that of all devices with little traffic
    * @param barKind disks that are there at boot have 32-bit BARs, for firmware that maps 4 GiB only
    * @throws BarSpaceError, OutOfInterruptsError, SysError
@@ -101,16 +112,14 @@ export class VirtioBuilder {
     threadOf: (queue: number) => VmThread | undefined = () => this.resources.ioThread,
     barKind: BarKind = "memory64",
   ): VirtioPciWiring {
-    const { arena, descriptors, irqfd } = this.resources;
-    const block = refTo(arena.allocate(TransportBlock.sizeOf(device)));
-    const address =
-      barKind === "memory32"
-        ? this.#bars32.allocate(Bar0.SIZE, Bar0.SIZE)
-        : this.#bars64.allocate(Bar0.SIZE, BAR64_ALIGN);
+    const { descriptors, irqfd } = this.resources;
     return {
       id,
-      block,
-      bar: { kind: barKind, address },
+      block: this.block(TransportBlock.sizeOf(device)),
+      bar: {
+        kind: barKind,
+        address: this.bar(barKind, Bar0.SIZE, barKind === "memory32" ? Bar0.SIZE : BAR64_ALIGN),
+      },
       vectors: Array.from({ length: vectorsOf(device.queueSizes.length) }, irqfd),
       queues: device.queueSizes.map((_, queue) => {
         const thread = threadOf(queue);

@@ -1,12 +1,12 @@
 import type { VmConfig } from "../../config/schema/vm.ts";
 import { consoleDevice } from "../../devices/virtio/console/device.ts";
 import { terminalSize } from "../../host/tty.ts";
-import type { VirtioBuilder } from "./builder.ts";
+import type { PciBuilder } from "./builder.ts";
 
 export const CONSOLE_ID = "__console";
 
 /** Places the virtio console, when it has somewhere to go. */
-export function placeConsole(builder: VirtioBuilder, config: VmConfig["console"]): void {
+export function placeConsole(builder: PciBuilder, config: VmConfig["console"]): void {
   const { console: ends } = builder.resources;
   if (ends === undefined) return;
   const { inputFd, outputFd } = ends;

@@ -3,7 +3,7 @@ import type { ImageFormat } from "../../block/image-format.ts";
 import type { DiskConfig, ImageType } from "../../config/schema/disk.ts";
 import { type BlockSettings, type BlockWiring, blockDevice } from "../../devices/virtio/block/device.ts";
 import { logger } from "../../threads/log.ts";
-import type { VirtioBuilder } from "./builder.ts";
+import type { PciBuilder } from "./builder.ts";
 
 const log = logger("devices");
 
@@ -25,7 +25,7 @@ export class DiskPathError extends Error {
 }
 
 /** Places a disk, each queue on a thread of its own. @throws DiskPathError, DiskImageError */
-export function placeDisk(builder: VirtioBuilder, disk: DiskConfig): void {
+export function placeDisk(builder: PciBuilder, disk: DiskConfig): void {
   const id = builder.ids.of(disk.id, "_disk");
   const settings = openDisk(builder, disk);
   const threads = Array.from({ length: settings.queues }, (_, i) => builder.thread(`${id}_q${i}`));
@@ -38,7 +38,7 @@ export function placeDisk(builder: VirtioBuilder, disk: DiskConfig): void {
   });
 }
 
-function openDisk(builder: VirtioBuilder, disk: DiskConfig): BlockSettings {
+function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
   const { path } = disk;
   if (path === undefined || path === "") throw new DiskPathError(disk.id);
   const image = builder.resources.owner.adopt(

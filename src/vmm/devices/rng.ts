@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import type { RngConfig } from "../../config/schema/virtio-devices.ts";
 import { rngDevice } from "../../devices/virtio/rng/device.ts";
-import type { VirtioBuilder } from "./builder.ts";
+import type { PciBuilder } from "./builder.ts";
 
 const RNG_ID = "__rng";
 
@@ -14,7 +14,7 @@ export class EntropySourceError extends Error {
 }
 
 /** Places the entropy device. @throws EntropySourceError */
-export function placeRng(builder: VirtioBuilder, config: RngConfig): void {
+export function placeRng(builder: PciBuilder, config: RngConfig): void {
   const sourceFd = builder.resources.descriptors.own(openSource(config.src));
   const transport = builder.transport(config.id ?? RNG_ID, rngDevice);
   builder.wirings.push({ kind: "rng", slot: builder.slot(config), device: { transport, sourceFd } });

@@ -77,7 +77,6 @@ describe("refused by name", () => {
     [{ memory: ["shared=on"], "user-device": ["socket=s"] }, "--user-device"],
     [{ tpm: ["socket=s"] }, "--tpm"],
     [{ watchdog: [] }, "--watchdog"],
-    [{ pvpanic: [] }, "--pvpanic"],
     [{ pvmemcontrol: [] }, "--pvmemcontrol"],
     [{ rng: ["iommu=on"] }, "--rng iommu"],
     [{ console: ["tty,iommu=on"] }, "--console iommu"],

@@ -1,0 +1,11 @@
+import { PVPANIC_BAR_BYTES, Pvpanic } from "../../devices/pvpanic.ts";
+import type { PciBuilder } from "./builder.ts";
+
+const PVPANIC_ID = "__pvpanic";
+
+/** Places the panic notification device. */
+export function placePvpanic(builder: PciBuilder): void {
+  const block = builder.block(Pvpanic.blockSize);
+  const bar0 = builder.bar("memory32", PVPANIC_BAR_BYTES);
+  builder.functions.push({ kind: "pvpanic", slot: builder.slot({}), device: { id: PVPANIC_ID, block, bar0 } });
+}
