@@ -68,7 +68,7 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   member("--net", "net"),
   member("--fs", "fs"),
-  member("--pmem", "pmem"),
+  { feature: "--pmem iommu", isUsed: (config) => config.pmem?.some(({ iommu }) => iommu) ?? false },
   member("--vsock", "vsock"),
   member("--vdpa", "vdpa"),
   member("--balloon", "balloon"),

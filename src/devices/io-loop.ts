@@ -7,6 +7,8 @@ export interface IoClient {
   wake(): void;
   /** The VM is paused when this returns: finish or drop what is in flight. */
   pause(): void;
+  /** The thread stops serving: close what was opened for it, after `pause` or while requests are under way. */
+  close?(): void;
 }
 
 /** A file descriptor that an `IoLoop` waits for. */
@@ -83,6 +85,7 @@ export class IoLoop {
         } else this.#epoll.wait(-1, this.#dispatch);
       }
     } finally {
+      for (const client of clients) client.close?.();
       this.#epoll.close();
     }
   }

@@ -13,6 +13,7 @@ import { PciSegment, type PciSegmentWiring } from "../devices/pci/segment.ts";
 import { Pvpanic, type PvpanicWiring } from "../devices/pvpanic.ts";
 import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts";
 import { type ConsoleWiring, consoleDevice } from "../devices/virtio/console/device.ts";
+import { type PmemWiring, pmemDevice } from "../devices/virtio/pmem/device.ts";
 import { type RngWiring, rngDevice } from "../devices/virtio/rng/device.ts";
 import type { VirtioDevice } from "../devices/virtio/transport/device.ts";
 import { VirtioPciFunction } from "../devices/virtio/transport/virtio-pci.ts";
@@ -22,7 +23,8 @@ import type { BlockRef } from "../threads/block-ref.ts";
 export type VirtioWiring =
   | { readonly kind: "console"; readonly slot: number; readonly device: ConsoleWiring }
   | { readonly kind: "block"; readonly slot: number; readonly device: BlockWiring }
-  | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring };
+  | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring }
+  | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring };
 
 /** Any other PCI function in its slot, as plain data. */
 export type PlainWiring = { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring };
@@ -54,6 +56,8 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
       return blockDevice(wiring.device.settings);
     case "rng":
       return rngDevice;
+    case "pmem":
+      return pmemDevice(wiring.device.region);
   }
 }
 

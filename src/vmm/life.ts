@@ -1,6 +1,6 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
-import type { DeviceNode, DeviceTree } from "./control/vm-info.ts";
+import type { DeviceNode, DeviceResource, DeviceTree } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { Vm, type VmHost } from "./vm.ts";
@@ -20,12 +20,14 @@ export class Life implements VmLife {
     this.#vm = new Vm(config, host);
   }
 
-  /** Disks carry their generated identifiers; devices that there is one of at most keep theirs to themselves. */
+  /** Lists of devices carry their generated identifiers; devices that there is one of at most keep theirs to themselves. */
   get config(): VmConfig {
-    const { disks } = this.#given;
-    if (disks === undefined) return this.#given;
-    const ids = this.#virtio.filter(({ kind }) => kind === "block").map(({ device }) => device.transport.id);
-    return { ...this.#given, disks: disks.map((disk, i) => ({ ...disk, id: disk.id ?? ids[i] ?? "" })) };
+    const { disks, pmem } = this.#given;
+    return {
+      ...this.#given,
+      ...(disks === undefined ? {} : { disks: this.#identified("block", disks) }),
+      ...(pmem === undefined ? {} : { pmem: this.#identified("pmem", pmem) }),
+    };
   }
 
   get over(): Promise<LifeEnd> {
@@ -70,11 +72,12 @@ export class Life implements VmLife {
   deviceTree(): DeviceTree {
     const nodes: DeviceNode[] = [{ id: "__ioapic", resources: [], children: [] }];
     if (this.#given.serial.mode !== "Off") nodes.push({ id: "__serial", resources: [], children: [] });
-    for (const { slot, device } of this.#virtio) {
+    for (const entry of this.#virtio) {
+      const { slot, device } = entry;
       const { id } = device.transport;
       const parent = `_virtio-pci-${id}`;
       nodes.push({ ...this.#pciNode(slot, id), id: parent, children: [id] });
-      nodes.push({ id, resources: [], children: [], parent });
+      nodes.push({ id, resources: memoryOf(entry), children: [], parent });
     }
     for (const { slot, device } of this.#vm.machine?.wiring.pci.functions ?? [])
       nodes.push(this.#pciNode(slot, device.id));
@@ -83,6 +86,12 @@ export class Life implements VmLife {
 
   get #virtio(): readonly VirtioWiring[] {
     return this.#vm.machine?.wiring.pci.devices ?? [];
+  }
+
+  /** Devices of a kind, with their identifiers. */
+  #identified<D extends { readonly id?: string }>(kind: VirtioWiring["kind"], devices: readonly D[]): D[] {
+    const ids = this.#virtio.filter((entry) => entry.kind === kind).map(({ device }) => device.transport.id);
+    return devices.map((device, i) => ({ ...device, id: device.id ?? ids[i] ?? "" }));
   }
 
   #pciNode(slot: number, id: string): DeviceNode {
@@ -97,4 +106,11 @@ export class Life implements VmLife {
       pci_bdf: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
     };
   }
+}
+
+/** The memory that a device has outside its BARs. */
+function memoryOf(entry: VirtioWiring): DeviceResource[] {
+  if (entry.kind !== "pmem") return [];
+  const { gpa: base, size } = entry.device.region;
+  return [{ MmioAddressRange: { base, size } }];
 }

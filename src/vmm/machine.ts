@@ -24,6 +24,7 @@ import type { QueueThread } from "./devices/builder.ts";
 import { makePciDevices } from "./devices/pci-devices.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
+import { MemorySlots } from "./memory-slots.ts";
 import { VmThread } from "./vm-thread.ts";
 
 const log = logger("machine");
@@ -73,9 +74,8 @@ export class Machine implements Disposable {
     const backing = { ...config.memory, hugepageSize: config.memory.hugepage_size };
     const ram = resources.adopt(new GuestRam(plan.ram, backing), (regions) => regions.close());
     this.memory = new GuestMemory(ram.regions);
-    ram.regions.forEach((region, slot) => {
-      giveRam(this.kvm, slot, region);
-    });
+    const memorySlots = new MemorySlots(this.kvm);
+    for (const region of ram.regions) giveRam(memorySlots, region);
 
     const routing = refTo(this.arena.allocate(GsiRouting.sizeOf(IrqfdAllocator.capacity)));
     const irqfd = new IrqfdAllocator(this.kvm, descriptors).allocate;
@@ -98,12 +98,13 @@ export class Machine implements Disposable {
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");
-    const { wirings, functions, queueThreads } = makePciDevices(config, {
+    const { wirings, functions, queueThreads, memory } = makePciDevices(config, {
       arena: this.arena,
       descriptors,
       irqfd,
       owner: resources,
       segment,
+      memorySlots,
       ioThread: this.ioThread,
       console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
     });
@@ -113,6 +114,7 @@ export class Machine implements Disposable {
       vmFd: this.kvm.fd,
       routing,
       ram: ram.regions,
+      deviceMemory: memory,
       platform,
       pci: {
         segment: { number: 0, block: block(PciSegment.blockSize), memory32: segment.mmio32, memory64: segment.mmio64 },
@@ -138,10 +140,10 @@ export class Machine implements Disposable {
 const DEBUG_CONSOLE_PORT = 0xe9;
 
 /** @throws RamError: KVM limits the size of a region, and needs memory in proportion to it */
-function giveRam(kvm: KvmVm, slot: number, { gpa, size, hva }: RamRegion): void {
+function giveRam(slots: MemorySlots, region: RamRegion): void {
   try {
-    kvm.setMemoryRegion(slot, gpa, size, hva);
+    slots.add(region);
   } catch (cause) {
-    throw new RamError(`KVM does not take guest RAM of ${size} bytes: give --memory a smaller size`, { cause });
+    throw new RamError(`KVM does not take guest RAM of ${region.size} bytes: give --memory a smaller size`, { cause });
   }
 }

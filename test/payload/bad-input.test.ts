@@ -324,6 +324,31 @@ describe("--rng", () => {
   ]);
 });
 
+describe("--pmem", () => {
+  const pmem = (name: string, more = ""): string[] =>
+    vm("--pmem", `file=${name.startsWith("/") ? name : fixture(name)}${more}`);
+  const neither = /is neither a file nor a block device: give --pmem one/;
+  refused([
+    ["missing", () => pmem("missing"), /there is no such file/],
+    ["below a file", () => pmem("empty/below"), /there is no such file/],
+    ["no path", () => vm("--pmem", "size=2M"), /give file=<value>/],
+    ["a FIFO", () => pmem("fifo"), /is a FIFO: give --pmem one/],
+    ["a socket", () => pmem("socket"), /it is a socket/],
+    ["/dev/zero", () => pmem("/dev/zero", ",size=2M"), neither],
+    ["an empty file", () => pmem("empty"), /has no bytes: give --pmem a file of 2 MiB or more/],
+    ["a size of 0", () => pmem("initramfs.cpio", ",size=0"), /has no bytes/],
+    ["1 MiB", () => pmem("disk.raw"), /1048576 bytes for .* is not a multiple of 2 MiB: make it 2097152/],
+    ["a size of 3 MiB", () => pmem("initramfs.cpio", ",size=3M"), /is not a multiple of 2 MiB: make it 4194304/],
+    ["more than the file", () => pmem("disk.raw", ",size=2M"), /less than the size of 2097152.*truncate -s 2097152/],
+    ["a directory without size", () => pmem("folder"), /is a directory: give --pmem a size/],
+    ["a directory, writes discarded", () => pmem("folder", ",discard_writes=on"), /is a directory: give --pmem a size/],
+    ["a directory without room", () => pmem("/proc", ",size=2M"), /temporary file in \/proc: give --pmem another/],
+    ["more than there are addresses", () => pmem("folder", ",size=1099511627774M"), /give --pmem a smaller size/],
+    ["a long path", () => pmem(`/${"x".repeat(5000)}`), /ENAMETOOLONG/],
+    ["an id twice", () => vm("--pmem", "file=f,id=a", "file=g,id=a"), /'a' is used twice/],
+  ]);
+});
+
 describe("options of the VMM", () => {
   refused([
     ["a log in a missing folder", () => vm("--log-file", fixture("missing/log")), /its folder does not exist/],
@@ -418,6 +443,11 @@ describe("KVM", () => {
     await expectRefusal(inVm("--disk", `${secret},readonly=on`), /this user may not read it/, asNobody);
     await expectRefusal(inVm("--disk", secret.replace("secret", "disk")), /may not read and write it/, asNobody);
     await expectRefusal(inVm("--rng", "src=/dev/fixtures/secret.raw"), /give --rng another src/, asNobody);
+    await expectRefusal(
+      inVm("--pmem", "file=/dev/fixtures/disk.raw"),
+      /it may not be written.*discard_writes/,
+      asNobody,
+    );
     await expectRefusal(inVm("--serial", "file=/dev/fixtures/x"), /this user may not write there/, asNobody);
     await expectRefusal(inVm("--log-file", "/dev/fixtures/x"), /this user may not write there/, asNobody);
     await expectRefusal(inVm("--api-socket", "/dev/fixtures/x"), /user must be able to write there/, asNobody);
@@ -465,7 +495,7 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--rate-limit-group": ["--rate-limit-group", "id=g,bw_size=1,bw_refill_time=1"],
   "--net": ["--net", "tap="],
   "--fs": ["--memory", "shared=on", "--fs", "tag=t,socket=s"],
-  "--pmem": ["--pmem", "file=f"],
+  "--pmem iommu": ["--pmem", "file=f,iommu=on"],
   "--vsock": ["--vsock", "cid=3,socket=s"],
   "--vdpa": ["--vdpa", "path=p"],
   "--balloon": ["--balloon", "size=1M"],

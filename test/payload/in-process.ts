@@ -6,6 +6,7 @@ import type { VmConfig } from "../../src/config/schema/vm.ts";
 import { readVmConfig } from "../../src/config/vm-config.ts";
 import { installKickSignal } from "../../src/host/thread.ts";
 import { KvmSystem } from "../../src/hypervisor/kvm/system.ts";
+import type { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { ThreadPool } from "../../src/vmm/thread-pool.ts";
 import type { VmHost } from "../../src/vmm/vm.ts";
 
@@ -25,6 +26,22 @@ export function configOf(argv: readonly string[]): VmConfig {
   const commandLine = parseCommandLine(argv);
   if (commandLine.kind !== "run") throw new Error(commandLine.text);
   return readVmConfig(commandLine.request.options).config;
+}
+
+/** A dword in guest RAM that tells a guest to go on. */
+export const GO_ON = 0x4ff0;
+
+/** A copy of guest RAM. @returns what puts it into another machine */
+export function copyMemory(memory: GuestMemory | undefined): (target: GuestMemory) => void {
+  if (memory === undefined) throw new Error("the VM has no memory");
+  const copies = memory.regions.map(({ gpa, size }) => {
+    const bytes = new Uint8Array(size);
+    memory.read(gpa, bytes);
+    return { gpa, bytes };
+  });
+  return (target) => {
+    for (const { gpa, bytes } of copies) target.write(gpa, bytes);
+  };
 }
 
 /** The guest's serial output, through a FIFO, waited for by what it says. */

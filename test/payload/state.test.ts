@@ -2,10 +2,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
-import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput } from "./in-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "payload-state-"));
 const host = inProcessHost();
@@ -14,21 +13,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A dword in guest RAM that tells the guest to go on. */
-const GO_ON = 0x4ff0;
 const TIMEOUT_MS = 60_000;
-
-function copyMemory(memory: GuestMemory | undefined): (target: GuestMemory) => void {
-  if (memory === undefined) throw new Error("the VM has no memory");
-  const copies = memory.regions.map(({ gpa, size }) => {
-    const bytes = new Uint8Array(size);
-    memory.read(gpa, bytes);
-    return { gpa, bytes };
-  });
-  return (target) => {
-    for (const { gpa, bytes } of copies) target.write(gpa, bytes);
-  };
-}
 
 describe("state in shared blocks", () => {
   test(

@@ -1,11 +1,11 @@
-import type { AddressRange } from "./bar.ts";
+import { type AddressRange, overlap } from "./bar.ts";
 
 /** An aperture has no room. */
 export class BarSpaceError extends Error {
   override readonly name = "BarSpaceError";
 }
 
-/** Hands out addresses of an aperture from its end downwards, first fit. Used by the thread that builds the machine. */
+/** Hands out addresses of an aperture first fit. Used by the thread that builds the machine. */
 export class BarAllocator {
   readonly #aperture: AddressRange;
   /** What is taken, highest address first. */
@@ -26,8 +26,22 @@ export class BarAllocator {
     const { base, length } = this.#aperture;
     let start = alignDown(base + length - size, align);
     for (const taken of this.#taken)
-      if (start < taken.base + taken.length && taken.base < start + size) start = alignDown(taken.base - size, align);
-    if (start < base)
+      if (overlap({ base: start, length: size }, taken)) start = alignDown(taken.base - size, align);
+    return this.#take(start, size);
+  }
+
+  /** The lowest free range, for memory that the guest should find near its RAM. As `allocate` otherwise. */
+  allocateLow(size: number, align: number): number {
+    let start = alignUp(this.#aperture.base, align);
+    for (const taken of this.#taken.toReversed())
+      if (overlap({ base: start, length: size }, taken)) start = alignUp(taken.base + taken.length, align);
+    return this.#take(start, size);
+  }
+
+  /** @throws BarSpaceError when the range does not lie in the aperture */
+  #take(start: number, size: number): number {
+    const { base, length } = this.#aperture;
+    if (start < base || start + size > base + length)
       throw new BarSpaceError(
         `no room for ${size} bytes in the PCI aperture of ${length} bytes at 0x${base.toString(16)}: use fewer devices or more PCI segments`,
       );
@@ -48,4 +62,5 @@ export class BarAllocator {
   }
 }
 
+const alignUp = (value: number, align: number): number => Math.ceil(value / align) * align;
 const alignDown = (value: number, align: number): number => Math.floor(value / align) * align;

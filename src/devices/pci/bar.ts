@@ -4,6 +4,10 @@ export interface AddressRange {
   readonly length: number;
 }
 
+/** Whether two runs have an address in common. */
+export const overlap = (a: AddressRange, b: AddressRange): boolean =>
+  a.base < b.base + b.length && b.base < a.base + a.length;
+
 /** What address space a base address register decodes and how wide it is (PCI 3.0, 6.2.5.1). */
 export type BarKind = "memory32" | "memory64";
 

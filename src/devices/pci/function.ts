@@ -1,9 +1,11 @@
 import type { BusAccess } from "../bus.ts";
-import type { Bar } from "./bar.ts";
+import type { AddressRange, Bar } from "./bar.ts";
 
 /** A PCI function as one thread sees it. All methods are called on the thread of the vCPU that makes the access. */
 export interface PciFunction {
   readonly bars: readonly Bar[];
+  /** Guest addresses that the function takes up besides its BARs, where no BAR may be moved. */
+  readonly memory?: AddressRange | undefined;
   /**
    * Reads configuration space.
    * @param offset 0 to 4095

@@ -2,7 +2,7 @@ import { atomic32, struct, type ViewOf } from "../../host/struct.ts";
 import { type BlockRef, blockAt } from "../../threads/block-ref.ts";
 import { Lock } from "../../threads/lock.ts";
 import type { Bus, BusAccess, BusDevice } from "../bus.ts";
-import type { AddressRange, Bar, BarKind, BarLayout, BarMover } from "./bar.ts";
+import { type AddressRange, type Bar, type BarKind, type BarLayout, type BarMover, overlap } from "./bar.ts";
 import type { PciFunction } from "./function.ts";
 
 /** Devices on the one bus of a segment. */
@@ -92,12 +92,12 @@ export class PciSegment implements BarMover {
     if (!this.allows(bar, address)) return false;
     this.#lock.acquire();
     try {
+      const wanted = { base: address, length: bar.size };
       const free = this.#functions.every(
         (fn) =>
           fn === undefined ||
-          fn.bars.every(
-            (other) => other === bar || address + bar.size <= other.mapped || other.mapped + other.size <= address,
-          ),
+          ((fn.memory === undefined || !overlap(wanted, fn.memory)) &&
+            fn.bars.every((other) => other === bar || !overlap(wanted, { base: other.mapped, length: other.size }))),
       );
       if (free) {
         bar.remap(address);

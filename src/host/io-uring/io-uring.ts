@@ -40,6 +40,9 @@ export const FLAG_SETS: readonly number[] = [
   0,
 ];
 
+/** For a ring whose thread sleeps in another system call: deferred completions would not wake that. */
+export const POLLABLE_FLAG_SETS: readonly number[] = [0];
+
 const POLLIN = 0x001;
 const PROBED_OPS = 64;
 const SQE_WORDS = ioUringSqe.size / 4;
@@ -172,6 +175,11 @@ export class IoUring {
     } finally {
       munmap(block.address, block.size);
     }
+  }
+
+  /** What an epoll instance can wait for, readable while there are completions, on a ring made with `POLLABLE_FLAG_SETS`. */
+  get pollFd(): number {
+    return this.#fd;
   }
 
   /** Whether there is room to queue `count` submissions; if not, `enter` makes some. */

@@ -1,4 +1,4 @@
-import type { RamRegion } from "../../memory/guest-memory.ts";
+import { GuestMemory, type RamRegion } from "../../memory/guest-memory.ts";
 import type { BlockRef } from "../../threads/block-ref.ts";
 import type { PciWiring } from "../pci-devices.ts";
 import type { PlatformWiring } from "./platform-wiring.ts";
@@ -9,6 +9,12 @@ export interface MachineWiring {
   /** The interrupt routing table. */
   readonly routing: BlockRef;
   readonly ram: readonly RamRegion[];
+  /** Memory that devices give the guest. Like RAM, it may hold what other devices read and write: pages of a file, mostly. */
+  readonly deviceMemory: readonly RamRegion[];
   readonly platform: PlatformWiring;
   readonly pci: PciWiring;
 }
+
+/** All the memory that a device of the machine may read and write on behalf of the guest. */
+export const reachableMemory = ({ ram, deviceMemory }: MachineWiring): GuestMemory =>
+  new GuestMemory([...ram, ...deviceMemory]);

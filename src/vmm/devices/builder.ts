@@ -9,16 +9,25 @@ import type { VirtioPciWiring } from "../../devices/virtio/transport/wiring.ts";
 import { createEventFd } from "../../host/eventfd.ts";
 import type { PciSegment } from "../../machine/acpi/topology.ts";
 import type { PlainWiring, VirtioWiring } from "../../machine/pci-devices.ts";
+import { type Gpa, gpa } from "../../memory/address.ts";
+import type { RamRegion } from "../../memory/guest-memory.ts";
 import type { SharedArena } from "../../threads/arena.ts";
 import { type BlockRef, refTo } from "../../threads/block-ref.ts";
 import type { ConsoleEnds } from "../console-files.ts";
 import type { Descriptors } from "../descriptors.ts";
+import type { MemorySlots } from "../memory-slots.ts";
 import { VmThread } from "../vm-thread.ts";
 import { DeviceIds } from "./device-ids.ts";
 import { PciSlots } from "./pci-slots.ts";
 
 /** 64-bit BARs lie this far apart, so that a guest may move them in whole huge pages. */
 const BAR64_ALIGN = 8 << 20;
+
+/**
+ * Memory of devices lies at the low end of the aperture, in sections of Linux' memory model of its own: a kernel with address
+ * space randomization has room for 10 TiB above its RAM and cannot map what lies beyond.
+ */
+const MEMORY_ALIGN = 128 << 20;
 
 interface QueueThreadOf<K extends string, W> {
   /** Of worker. */
@@ -42,6 +51,7 @@ export interface PciResources {
   /** Takes over what has to be given back when the VM ends. */
   readonly owner: DisposableStack;
   readonly segment: PciSegment;
+  readonly memorySlots: MemorySlots;
   /** The thread of all devices with little traffic. */
   readonly ioThread: VmThread;
   readonly console: ConsoleEnds | undefined;
@@ -58,6 +68,8 @@ export class PciBuilder {
   readonly wirings: VirtioWiring[] = [];
   readonly functions: PlainWiring[] = [];
   readonly queueThreads: QueueThread[] = [];
+  /** What devices have given the guest. */
+  readonly memory: RamRegion[] = [];
   readonly resources: PciResources;
   readonly ids: DeviceIds;
   readonly #slots = new PciSlots();
@@ -80,6 +92,11 @@ export class PciBuilder {
   /** The chosen slot, or the lowest free one. @throws PciSlotError */
   slot({ pci_device_id }: Placement): number {
     return this.#slots.take(pci_device_id);
+  }
+
+  /** Where the guest sees a device's memory of `size` bytes. @throws BarSpaceError */
+  memoryAddress(size: number): Gpa {
+    return gpa(this.#bars64.allocateLow(size, MEMORY_ALIGN));
   }
 
   /** A thread of a device's own, named as the sheet names it. @throws SysError, RangeError */

@@ -2,6 +2,7 @@ import type { VmConfig } from "../../config/schema/vm.ts";
 import { PciBuilder, type PciResources } from "./builder.ts";
 import { placeConsole } from "./console.ts";
 import { placeDisk } from "./disk.ts";
+import { placePmem } from "./pmem.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
 
@@ -10,11 +11,12 @@ import { placeRng } from "./rng.ts";
  * @throws PciSlotError, BarSpaceError, SysError and the devices' own errors
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
-  const { disks = [] } = config;
-  const builder = new PciBuilder(resources, [config.console, ...disks, config.rng]);
+  const { disks = [], pmem = [] } = config;
+  const builder = new PciBuilder(resources, [config.console, ...disks, config.rng, ...pmem]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
   placeRng(builder, config.rng);
+  for (const device of pmem) placePmem(builder, device);
   if (config.pvpanic) placePvpanic(builder);
   return builder;
 }

@@ -1,11 +1,11 @@
 import { serveBlockQueue } from "../../devices/virtio/block/serve-queue.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
+import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { BlockJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 
 serveJobs((job: BlockJob): void =>
   onThread(job, (control) => {
-    serveBlockQueue(job.device, job.queue, new GuestMemory(job.machine.ram), control);
+    serveBlockQueue(job.device, job.queue, reachableMemory(job.machine), control);
   }),
 );

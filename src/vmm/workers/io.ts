@@ -3,7 +3,8 @@ import type { NoticeListener } from "../../devices/notices.ts";
 import { ConsoleBackEnd } from "../../devices/virtio/console/back-end.ts";
 import { RngBackEnd } from "../../devices/virtio/rng/back-end.ts";
 import type { VirtioWiring } from "../../machine/pci-devices.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
+import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
@@ -25,6 +26,10 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
       return ({ loop, memory }) => new ConsoleBackEnd(loop, entry.device, memory);
     case "rng":
       return ({ loop, memory }) => new RngBackEnd(loop, entry.device, memory);
+    case "pmem": {
+      const { PmemBackEnd } = await import("../../devices/virtio/pmem/back-end.ts");
+      return ({ loop, memory }) => new PmemBackEnd(loop, entry.device, memory);
+    }
     case "block":
       return undefined;
   }
@@ -36,7 +41,7 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
   // The rest of the machine is here only for a serial port that has input: most have none, and it takes memory.
   const serialPort = serialInputFd === undefined ? undefined : await import("./serial-port.ts");
   onThread(job, (control) => {
-    const memory = new GuestMemory(machine.ram);
+    const memory = reachableMemory(machine);
     const loop = new IoLoop(control);
     for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, notify }));
     if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);

@@ -64,7 +64,7 @@ describe("refused by name", () => {
     [{ "rate-limit-group": ["id=g,bw_size=1,bw_refill_time=1"] }, "--rate-limit-group"],
     [{ net: ["tap="] }, "--net"],
     [{ memory: ["shared=on"], fs: ["tag=t,socket=s"] }, "--fs"],
-    [{ pmem: ["file=f"] }, "--pmem"],
+    [{ pmem: ["file=f,iommu=on"] }, "--pmem iommu"],
     [{ vsock: ["cid=3,socket=s"] }, "--vsock"],
     [{ vdpa: ["path=p"] }, "--vdpa"],
     [{ balloon: ["size=1M"] }, "--balloon"],

@@ -87,9 +87,14 @@ export class DescriptorChain {
     return this.#memory.readU8(this.#locate(offset, 0, this.readableCount));
   }
 
+  /** The guest physical address of byte `offset` of the device-writable part. @throws RangeError beyond `writableBytes` */
+  writableGpa(offset: number): number {
+    return this.#locate(offset, this.readableCount, this.count);
+  }
+
   /** Sets the byte at `offset` of the device-writable part. @throws RangeError beyond `writableBytes` */
   writeU8(offset: number, value: number): void {
-    this.#memory.writeU8(this.#locate(offset, this.readableCount, this.count), value);
+    this.#memory.writeU8(this.writableGpa(offset), value);
   }
 
   /**

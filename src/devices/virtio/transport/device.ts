@@ -1,3 +1,5 @@
+import type { AddressRange } from "../../pci/bar.ts";
+
 /** Virtio device types (VIRTIO 1.3, 5). */
 export const VirtioType = {
   NET: 1,
@@ -29,6 +31,8 @@ export interface VirtioDevice {
   readonly features: readonly number[];
   /** Device configuration at power-on. Empty for devices without. */
   readonly config: Uint8Array;
+  /** Guest addresses that the device gives the guest memory at, outside its BARs; none without. */
+  readonly memory?: AddressRange;
   /** What each queue counts for whoever watches the VM; nothing without. Only the thread of a queue changes its counters. */
   readonly counters?: readonly string[];
   /**

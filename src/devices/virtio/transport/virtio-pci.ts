@@ -7,7 +7,7 @@ import type { StatefulDevice } from "../../device.ts";
 import type { IoEventFds } from "../../io-event-fds.ts";
 import type { MsiRouter } from "../../lines.ts";
 import type { NoticeListener } from "../../notices.ts";
-import type { Bar, BarMover } from "../../pci/bar.ts";
+import type { AddressRange, Bar, BarMover } from "../../pci/bar.ts";
 import { ConfigSpace, part } from "../../pci/config-space.ts";
 import type { PciFunction } from "../../pci/function.ts";
 import { Msix, pendingBytes, tableBytes } from "../../pci/msix.ts";
@@ -43,6 +43,7 @@ export interface VirtioPciHost {
  */
 export class VirtioPciFunction implements PciFunction, StatefulDevice {
   readonly bars: readonly Bar[];
+  readonly memory: AddressRange | undefined;
   readonly #wiring: VirtioPciWiring;
   readonly #device: VirtioDevice;
   readonly #host: VirtioPciHost;
@@ -63,6 +64,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     if (wiring.queues.length !== queues)
       throw new RangeError(`${wiring.id}: ${wiring.queues.length} of ${queues} queues wired`);
     this.#device = device;
+    this.memory = device.memory;
     this.#wiring = wiring;
     this.#host = host;
     this.#shared = new TransportBlock(device, wiring.block);

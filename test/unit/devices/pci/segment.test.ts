@@ -299,6 +299,20 @@ describe("BarAllocator", () => {
     expect(() => allocator.allocate(0x8_0000, 0x1000)).toThrow(BarSpaceError);
   });
 
+  test("takes the lowest free range as well, where memory is to lie near RAM", () => {
+    const allocator = new BarAllocator({ base: 0x1800, length: 0x10_0000 });
+    expect(allocator.allocateLow(0x1000, 0x1000)).toBe(0x2000);
+    expect(allocator.allocateLow(0x800, 0x800)).toBe(0x1800);
+    expect(allocator.allocateLow(0x1000, 0x4000)).toBe(0x4000);
+    expect(allocator.allocateLow(0x1000, 0x1000)).toBe(0x3000);
+    allocator.free(0x2000);
+    expect(allocator.allocateLow(0x1000, 0x1000)).toBe(0x2000);
+    expect(allocator.allocate(0x1000, 0x1000)).toBe(0x10_0000);
+    expect(allocator.allocateLow(0xf_b000, 0x1000)).toBe(0x5000);
+    expect(() => allocator.allocateLow(0x1000, 0x1000)).toThrow(BarSpaceError);
+    expect(() => allocator.allocateLow(0x1000, 2 ** 40)).toThrow(BarSpaceError);
+  });
+
   test("places the devices of the platform where the fact sheet says", () => {
     const m32 = new BarAllocator(M32);
     expect([m32.allocate(0x8_0000, 0x8_0000), m32.allocate(0x8_0000, 0x8_0000)]).toEqual([0xe7f8_0000, 0xe7f0_0000]);
