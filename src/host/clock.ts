@@ -20,3 +20,9 @@ export function realtimeSeconds(): number {
     view.getUint32(0, true) + view.getUint32(4, true) * 0x1_0000_0000 + Math.floor(view.getUint32(8, true) / 1e3) / 1e6
   );
 }
+
+/** Nanoseconds since 1970-01-01 UTC. Not for hot paths. */
+export function realtimeNs(): bigint {
+  libc.clock_gettime(CLOCK_REALTIME, timespec.address);
+  return timespec.view.getBigInt64(0, true) * 1_000_000_000n + timespec.view.getBigInt64(8, true);
+}

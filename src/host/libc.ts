@@ -32,6 +32,8 @@ const functions = {
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   statx: { args: ["i32", "u64", "i32", "u32", "u64"], returns: "i32" },
   eventfd: { args: ["u32", "i32"], returns: "i32" },
+  timerfd_create: { args: ["i32", "i32"], returns: "i32" },
+  timerfd_settime: { args: ["i32", "i32", "u64", "u64"], returns: "i32" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   bind: { args: ["i32", "u64", "u32"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },

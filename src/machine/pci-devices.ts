@@ -15,8 +15,10 @@ import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts
 import { type ConsoleWiring, consoleDevice } from "../devices/virtio/console/device.ts";
 import { type PmemWiring, pmemDevice } from "../devices/virtio/pmem/device.ts";
 import { type RngWiring, rngDevice } from "../devices/virtio/rng/device.ts";
+import { type RtcWiring, rtcDevice } from "../devices/virtio/rtc/device.ts";
 import type { VirtioDevice } from "../devices/virtio/transport/device.ts";
 import { VirtioPciFunction } from "../devices/virtio/transport/virtio-pci.ts";
+import { type WatchdogWiring, watchdogDevice } from "../devices/virtio/watchdog/device.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
 
 /** A virtio device in its slot, as plain data. */
@@ -24,7 +26,9 @@ export type VirtioWiring =
   | { readonly kind: "console"; readonly slot: number; readonly device: ConsoleWiring }
   | { readonly kind: "block"; readonly slot: number; readonly device: BlockWiring }
   | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring }
-  | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring };
+  | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring }
+  | { readonly kind: "watchdog"; readonly slot: number; readonly device: WatchdogWiring }
+  | { readonly kind: "rtc"; readonly slot: number; readonly device: RtcWiring };
 
 /** Any other PCI function in its slot, as plain data. */
 export type PlainWiring = { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring };
@@ -58,6 +62,10 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
       return rngDevice;
     case "pmem":
       return pmemDevice(wiring.device.region);
+    case "watchdog":
+      return watchdogDevice;
+    case "rtc":
+      return rtcDevice;
   }
 }
 

@@ -5,6 +5,8 @@ import { placeDisk } from "./disk.ts";
 import { placePmem } from "./pmem.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
+import { placeRtc } from "./rtc.ts";
+import { placeWatchdog } from "./watchdog.ts";
 
 /**
  * Makes the PCI devices of a VM. Their order decides their slots, which guests rely on (machine-x86_64.md, 6.2).
@@ -12,11 +14,13 @@ import { placeRng } from "./rng.ts";
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
   const { disks = [], pmem = [] } = config;
-  const builder = new PciBuilder(resources, [config.console, ...disks, config.rng, ...pmem]);
+  const builder = new PciBuilder(resources, [config.console, ...disks, config.rng, ...pmem, config.rtc ?? {}]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
   placeRng(builder, config.rng);
   for (const device of pmem) placePmem(builder, device);
+  if (config.watchdog) placeWatchdog(builder);
+  if (config.rtc !== undefined) placeRtc(builder, config.rtc);
   if (config.pvpanic) placePvpanic(builder);
   return builder;
 }

@@ -30,6 +30,14 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
       const { PmemBackEnd } = await import("../../devices/virtio/pmem/back-end.ts");
       return ({ loop, memory }) => new PmemBackEnd(loop, entry.device, memory);
     }
+    case "watchdog": {
+      const { WatchdogBackEnd } = await import("../../devices/virtio/watchdog/back-end.ts");
+      return ({ loop, memory, notify }) => new WatchdogBackEnd(loop, entry.device, memory, notify);
+    }
+    case "rtc": {
+      const { serveRtc } = await import("../../devices/virtio/rtc/back-end.ts");
+      return ({ loop, memory }) => serveRtc(loop, entry.device, memory);
+    }
     case "block":
       return undefined;
   }

@@ -11,13 +11,15 @@ struct target {
   u16 queues;
   u64 features;
   struct virtio_device device;
-  struct virtqueue queue[2];
+  struct virtqueue queue[3];
 };
 
 static struct target targets[] = {
     {.name = "block", .type = VIRTIO_BLOCK, .queues = 1, .features = FEATURE_INDIRECT_DESC | FEATURE_EVENT_IDX},
     {.name = "console", .type = VIRTIO_CONSOLE, .queues = 2, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
     {.name = "rng", .type = VIRTIO_RNG, .queues = 1, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
+    {.name = "rtc", .type = VIRTIO_RTC, .queues = 1},
+    {.name = "watchdog", .type = VIRTIO_WATCHDOG, .queues = 1},
 };
 
 static struct blk_header header;
@@ -43,6 +45,12 @@ static u32 good_chain(struct target *target, u32 q, struct descriptor *to) {
     to[1] = (struct descriptor){(u64)data, DATA, DESC_NEXT | DESC_WRITE, 2};
     to[2] = (struct descriptor){(u64)&status, 1, DESC_WRITE, 0};
     return 3;
+  }
+  if (target->type == VIRTIO_RTC) {
+    memcpy(data, (u8[]){0x00, 0x10}, 2);
+    to[0] = (struct descriptor){(u64)data, 8, DESC_NEXT, 1};
+    to[1] = (struct descriptor){(u64)data + 64, 16, DESC_WRITE, 0};
+    return 2;
   }
   bool transmit = target->type == VIRTIO_CONSOLE && q == 1;
   to[0] = (struct descriptor){(u64)data, transmit ? 1 : 64, transmit ? 0 : DESC_WRITE, 0};
@@ -85,6 +93,12 @@ static void expect_service(struct target *target, const char *after) {
              element->length);
     if (target->type == VIRTIO_RNG)
       expect(element->length > 0 && element->length <= 64, "rng after %s: length %u", after, element->length);
+    if (target->type == VIRTIO_RTC)
+      expect(element->length == 16 && data[64] == 0 && data[72] == 1, "rtc after %s: length %u, status %u", after,
+             element->length, data[64]);
+    if (target->type == VIRTIO_WATCHDOG)
+      expect(element->length == 64 && data[0] == 1, "watchdog after %s: length %u, byte %u", after, element->length,
+             data[0]);
   }
 }
 

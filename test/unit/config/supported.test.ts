@@ -39,6 +39,7 @@ describe("supported", () => {
       ],
     },
     { initramfs: ["i"], cmdline: ["c"] },
+    { rtc: [], watchdog: [], pvpanic: [] },
   ];
   for (const options of cases) test(JSON.stringify(options), () => expect(refused(options)).toEqual([]));
 });
@@ -68,7 +69,10 @@ describe("refused by name", () => {
     [{ vsock: ["cid=3,socket=s"] }, "--vsock"],
     [{ vdpa: ["path=p"] }, "--vdpa"],
     [{ balloon: ["size=1M"] }, "--balloon"],
-    [{ rtc: [] }, "--rtc"],
+    [
+      { platform: ["iommu_segments=[0]"], console: ["tty,iommu=on"], rng: ["iommu=on"], rtc: ["iommu=on"] },
+      "--rtc iommu",
+    ],
     [
       { memory: ["shared=on"], "generic-vhost-user": ["device_type=net,socket=s,queue_sizes=[2]"] },
       "--generic-vhost-user",
@@ -76,7 +80,6 @@ describe("refused by name", () => {
     [{ device: ["path=p"] }, "--device"],
     [{ memory: ["shared=on"], "user-device": ["socket=s"] }, "--user-device"],
     [{ tpm: ["socket=s"] }, "--tpm"],
-    [{ watchdog: [] }, "--watchdog"],
     [{ pvmemcontrol: [] }, "--pvmemcontrol"],
     [{ rng: ["iommu=on"] }, "--rng iommu"],
     [{ console: ["tty,iommu=on"] }, "--console iommu"],
@@ -93,9 +96,9 @@ describe("refused by name", () => {
   for (const [options, feature] of cases) test(feature, () => expect(refused(options)).toContain(feature));
 
   test("all at once", () => {
-    expect(refused({ net: ["tap="], watchdog: [] })).toEqual(["--net", "--watchdog"]);
-    const error = thrown(() => refuseUnsupportedConfig(configOf({ net: ["tap="], watchdog: [] })));
-    expect(error instanceof Error && error.message).toContain("--net, --watchdog");
+    expect(refused({ net: ["tap="], landlock: [] })).toEqual(["--net", "--landlock"]);
+    const error = thrown(() => refuseUnsupportedConfig(configOf({ net: ["tap="], landlock: [] })));
+    expect(error instanceof Error && error.message).toContain("--net, --landlock");
   });
 });
 

@@ -34,6 +34,8 @@ export class BackEnd {
   readonly queues: readonly BackEndQueue[];
   /** The live device configuration. */
   readonly config: Uint8Array;
+  /** The device's own words of the state, `VirtioDevice.stateWords` of them. */
+  readonly words: Uint32Array;
   readonly #state: TransportState;
   readonly #vectors: MsixVectors;
 
@@ -41,6 +43,7 @@ export class BackEnd {
     const shared = new TransportBlock(device, wiring.block);
     this.id = wiring.id;
     this.config = shared.config;
+    this.words = shared.state.device;
     this.#state = shared.state;
     this.#vectors = new MsixVectors(shared.state.msix, wiring.vectors);
     const handover = new QueueHandover(shared);

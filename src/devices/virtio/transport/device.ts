@@ -33,6 +33,8 @@ export interface VirtioDevice {
   readonly config: Uint8Array;
   /** Guest addresses that the device gives the guest memory at, outside its BARs; none without. */
   readonly memory?: AddressRange;
+  /** 32-bit words of state that the back end keeps beside the queues, zero at power-on; none when absent. */
+  readonly stateWords?: number;
   /** What each queue counts for whoever watches the VM; nothing without. Only the thread of a queue changes its counters. */
   readonly counters?: readonly string[];
   /**

@@ -33,7 +33,7 @@ const queueState = struct("virtqueue state", {
 });
 export type QueueState = ViewOf<typeof queueState>;
 
-const transportState = (queues: number, configWords: number) =>
+const transportState = (queues: number, configWords: number, stateWords: number) =>
   struct("virtio-pci state", {
     pci: nested(configSpaceState),
     msix: nested(msixState(vectorsOf(queues))),
@@ -55,6 +55,8 @@ const transportState = (queues: number, configWords: number) =>
     queues: list(queueState, queues),
     /** The device configuration, in words so that a field of up to 32 bits changes at once. */
     config: u32s(configWords),
+    /** The back end's own: a reset by the driver leaves it alone. */
+    device: u32s(stateWords),
   });
 export type TransportState = ViewOf<ReturnType<typeof transportState>>;
 
@@ -64,7 +66,8 @@ const WORDS_OFFSET = 8;
 /** One interrupt for each queue, and one for changes of the configuration. */
 export const vectorsOf = (queues: number): number => queues + 1;
 
-const configWordsOf = ({ config }: VirtioDevice): number => Math.ceil(config.length / 4);
+const stateTypeOf = ({ queueSizes, config, stateWords = 0 }: VirtioDevice) =>
+  transportState(queueSizes.length, Math.ceil(config.length / 4), stateWords);
 const countersOffset = (queues: number): number => roundUp8(WORDS_OFFSET + 4 * queues);
 const hostBytes = (queues: number, counters: number): number => countersOffset(queues) + 8 * queues * counters;
 
@@ -87,7 +90,7 @@ export class TransportBlock {
 
   constructor(device: VirtioDevice, ref: BlockRef) {
     const queues = device.queueSizes.length;
-    const type = transportState(queues, configWordsOf(device));
+    const type = stateTypeOf(device);
     const memory = blockAt(ref);
     const stateBytes = StateBlock.sizeOf(type);
     this.block = new StateBlock(type, memory.sub(0, stateBytes));
@@ -108,10 +111,7 @@ export class TransportBlock {
   /** Bytes for a device. */
   static sizeOf(device: VirtioDevice): number {
     const queues = device.queueSizes.length;
-    return (
-      roundUp8(StateBlock.sizeOf(transportState(queues, configWordsOf(device)))) +
-      hostBytes(queues, device.counters?.length ?? 0)
-    );
+    return roundUp8(StateBlock.sizeOf(stateTypeOf(device))) + hostBytes(queues, device.counters?.length ?? 0);
   }
 }
 

@@ -94,6 +94,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     state.active = 0;
     state.resetting = 0;
     this.#shared.config.set(this.#device.config);
+    state.device.fill(0);
     this.#connect();
   }
 

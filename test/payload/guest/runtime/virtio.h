@@ -2,7 +2,15 @@
 #pragma once
 #include "pci.h"
 
-enum { VIRTIO_NET = 1, VIRTIO_BLOCK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4 };
+enum {
+  VIRTIO_NET = 1,
+  VIRTIO_BLOCK = 2,
+  VIRTIO_CONSOLE = 3,
+  VIRTIO_RNG = 4,
+  VIRTIO_BALLOON = 5,
+  VIRTIO_RTC = 17,
+  VIRTIO_WATCHDOG = 35,
+};
 enum {
   STATUS_ACKNOWLEDGE = 1,
   STATUS_DRIVER = 2,

@@ -23,16 +23,16 @@ import { rngDevice } from "../../../../src/devices/virtio/rng/device.ts";
 import { Bar0 } from "../../../../src/devices/virtio/transport/bar-layout.ts";
 import { DeviceStatus } from "../../../../src/devices/virtio/transport/state.ts";
 import { Epoll } from "../../../../src/host/epoll.ts";
-import { drainEventFd } from "../../../../src/host/eventfd.ts";
 import { installKickSignal } from "../../../../src/host/thread.ts";
 import type { GuestMemory } from "../../../../src/memory/guest-memory.ts";
 import { refTo } from "../../../../src/threads/block-ref.ts";
 import { ThreadRequest, ThreadState } from "../../../../src/threads/control.ts";
 import { WorkerThread } from "../../../../src/threads/worker.ts";
 import type { IoJob } from "./io-worker.ts";
-import type { RingDriver, Used } from "./ring-driver.ts";
+import type { RingDriver } from "./ring-driver.ts";
 import { testMemory } from "./test-memory.ts";
 import { TransportRig } from "./transport-rig.ts";
+import { awaitInterrupt, awaitUsed, LIMIT_MS } from "./waits.ts";
 
 installKickSignal();
 const folder = mkdtempSync(join(tmpdir(), "io-thread-"));
@@ -47,7 +47,6 @@ function fifo(): number {
 }
 
 const DATA = 0x18_0000;
-const LIMIT_MS = 5000;
 
 const newMemory = (): GuestMemory =>
   testMemory({ gpa: 0x10_0000, size: 0x10_0000 }, { gpa: 0x20_0000, size: 0x10_0000 });
@@ -104,26 +103,6 @@ class Machine {
     expect(await this.#done).toBe("stopped");
     this.#worker.terminate();
   }
-}
-
-/** Sleeps until a vector is raised. */
-function awaitInterrupt(rig: TransportRig, vector: number): void {
-  const fd = rig.wiring.vectors[vector]?.eventFd ?? -1;
-  const epoll = new Epoll();
-  epoll.add(fd, 0);
-  const count = epoll.wait(LIMIT_MS, () => drainEventFd(fd));
-  epoll.close();
-  if (count === 0) throw new Error(`no interrupt ${vector}`);
-}
-
-/** Sleeps until as many chains have come back. */
-function awaitUsed(rig: TransportRig, ring: RingDriver, count: number): Used[] {
-  const used = ring.take();
-  while (used.length < count) {
-    awaitInterrupt(rig, ring.setup.index + 1);
-    used.push(...ring.take());
-  }
-  return used;
 }
 
 function say(machine: Machine, output: RingDriver, ...texts: string[]): void {

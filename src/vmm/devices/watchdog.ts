@@ -1,0 +1,20 @@
+import { watchdogDevice } from "../../devices/virtio/watchdog/device.ts";
+import { createTimerFd } from "../../host/timerfd.ts";
+import type { PciBuilder } from "./builder.ts";
+
+const WATCHDOG_ID = "__watchdog";
+
+const PERIOD_NS = 15e9;
+/** More than 20 whole seconds. */
+const PATIENCE_NS = 21e9;
+
+/** Places the watchdog. @throws SysError */
+export function placeWatchdog(builder: PciBuilder): void {
+  const timerFd = builder.resources.descriptors.own(createTimerFd());
+  const transport = builder.transport(WATCHDOG_ID, watchdogDevice);
+  builder.wirings.push({
+    kind: "watchdog",
+    slot: builder.slot({}),
+    device: { transport, timerFd, periodNs: PERIOD_NS, patienceNs: PATIENCE_NS },
+  });
+}
