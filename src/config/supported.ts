@@ -59,12 +59,9 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   disk("vhost_user", ({ vhost_user }) => vhost_user),
   disk("socket", ({ vhost_socket }) => vhost_socket !== undefined),
-  disk("rate limits", ({ rate_limiter_config }) => rate_limiter_config !== undefined),
-  disk("rate_limit_group", ({ rate_limit_group }) => rate_limit_group !== undefined),
   disk("backing_files", ({ backing_files }) => backing_files),
   disk("image_type other than raw", ({ image_type }) => image_type !== "Raw" && image_type !== "Unknown"),
   disk("iommu", ({ iommu }) => iommu),
-  member("--rate-limit-group", "rate_limit_groups"),
 
   member("--net", "net"),
   member("--fs", "fs"),

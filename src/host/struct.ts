@@ -84,6 +84,14 @@ export const u64n: ScalarField<bigint> = {
   set: (view, offset, value) => view.setBigUint64(offset, value, true),
 };
 
+/** A floating-point number of 64 bits: for state of our own that is none of the kernel's or the guest's. */
+export const f64: ScalarField<number> = {
+  size: 8,
+  align: 8,
+  get: (view, offset) => view.getFloat64(offset, true),
+  set: (view, offset, value) => view.setFloat64(offset, value, true),
+};
+
 /** A run of `size` bytes. */
 export const bytes = (size: number): PartField<Uint8Array> => ({
   size,

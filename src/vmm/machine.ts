@@ -22,6 +22,7 @@ import { besideSerial, openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
 import type { QueueThread } from "./devices/builder.ts";
 import { makePciDevices } from "./devices/pci-devices.ts";
+import { RateLimiters } from "./devices/rate-limiters.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
 import { MemorySlots } from "./memory-slots.ts";
@@ -107,6 +108,7 @@ export class Machine implements Disposable {
       memorySlots,
       ioThread: this.ioThread,
       console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
+      rateLimiters: new RateLimiters(this.arena, config.rate_limit_groups),
     });
     this.queueThreads = queueThreads;
     const block = (size: number): BlockRef => refTo(this.arena.allocate(size));

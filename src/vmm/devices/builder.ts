@@ -19,6 +19,7 @@ import type { MemorySlots } from "../memory-slots.ts";
 import { VmThread } from "../vm-thread.ts";
 import { DeviceIds } from "./device-ids.ts";
 import { PciSlots } from "./pci-slots.ts";
+import type { RateLimiters } from "./rate-limiters.ts";
 
 /** 64-bit BARs lie this far apart, so that a guest may move them in whole huge pages. */
 const BAR64_ALIGN = 8 << 20;
@@ -55,6 +56,7 @@ export interface PciResources {
   /** The thread of all devices with little traffic. */
   readonly ioThread: VmThread;
   readonly console: ConsoleEnds | undefined;
+  readonly rateLimiters: RateLimiters;
 }
 
 /** Where a device is to go, as far as the user said so. */

@@ -61,5 +61,6 @@ function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
     sparse: disk.sparse,
     serial: new TextEncoder().encode(disk.serial ?? image.defaultSerial),
     protectFirstSector: image.protectFirstSector,
+    rateLimiter: builder.resources.rateLimiters.of(disk.rate_limiter_config, disk.rate_limit_group),
   };
 }

@@ -3,10 +3,13 @@ import { SECTOR_BYTES } from "../../../block/topology.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { type ThreadControl, ThreadRequest } from "../../../threads/control.ts";
 import { logger } from "../../../threads/log.ts";
+import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import type { DescriptorChain } from "../queue/descriptor-chain.ts";
 import { NO_CHAIN, type Queue } from "../queue/queue.ts";
 import { QueueError } from "../queue/queue-error.ts";
 import type { BackEnd, BackEndQueue } from "../transport/back-end.ts";
+import { Admission } from "./admission.ts";
+import { Direction } from "./counters.ts";
 import { type BlockSettings, canDiscard } from "./device.ts";
 import {
   BlockFeature,
@@ -19,15 +22,15 @@ import {
   SEGMENT_BYTES,
   SEGMENT_FLAGS,
   SEGMENT_SECTORS,
+  STATUS_BYTES,
 } from "./protocol.ts";
+import { RequestStats } from "./request-stats.ts";
 
 const log = logger("block");
 
 const WRITEBACK = blockConfig.offsets.writeback;
 /** The length of a used element for a chain that is no request. */
 const NOTHING_WRITTEN = 0;
-/** Length of a used element whose status is all that was written. */
-const STATUS_BYTES = 1;
 
 /**
  * Serves one queue of a block device (VIRTIO 1.3, 5.2.6) on a thread of its own, which sleeps only in the disk's `wait`.
@@ -39,7 +42,8 @@ export class BlockQueue {
   readonly #disk: Disk;
   readonly #memory: GuestMemory;
   readonly #control: ThreadControl;
-  readonly #sectors: number;
+  /** Capacity in sectors as two words of the live configuration: it can change while the thread is parked. */
+  readonly #capacity: Uint32Array;
   readonly #readonly: boolean;
   readonly #protectFirstSector: boolean;
   readonly #canDiscard: boolean;
@@ -57,9 +61,12 @@ export class BlockQueue {
   /** Tags that no request is under; a stack. */
   readonly #free: Uint16Array;
   #freeCount: number;
+  readonly #stats: RequestStats;
+  readonly #admission: Admission;
   #flushAccepted = false;
   #writeCacheAccepted = false;
 
+  /** @param gate what requests have to pass; without it they are not limited */
   constructor(
     backEnd: BackEnd,
     queue: BackEndQueue,
@@ -67,6 +74,7 @@ export class BlockQueue {
     disk: Disk,
     memory: GuestMemory,
     control: ThreadControl,
+    gate?: RateGate,
   ) {
     const { tags } = disk;
     this.#backEnd = backEnd;
@@ -74,7 +82,8 @@ export class BlockQueue {
     this.#disk = disk;
     this.#memory = memory;
     this.#control = control;
-    this.#sectors = settings.image.size / SECTOR_BYTES;
+    const { buffer, byteOffset } = backEnd.config;
+    this.#capacity = new Uint32Array(buffer, byteOffset + blockConfig.offsets.capacity, 2);
     this.#readonly = settings.image.readonly;
     this.#protectFirstSector = settings.protectFirstSector;
     this.#canDiscard = canDiscard(settings);
@@ -86,8 +95,11 @@ export class BlockQueue {
     this.#changes = new Uint8Array(tags);
     this.#free = Uint16Array.from({ length: tags }, (_, tag) => tag);
     this.#freeCount = tags;
+    this.#stats = new RequestStats(queue.counters, tags);
+    this.#admission = new Admission(gate);
     disk.watch(queue.doorbell);
     disk.watch(control.wakeFd);
+    if (gate !== undefined) disk.watch(gate.timerFd);
   }
 
   /**
@@ -104,7 +116,7 @@ export class BlockQueue {
         if (this.#queue.ring !== undefined) this.#queue.interrupt();
       }
       this.#followDriver();
-      if (!this.#pass()) this.#disk.wait(true);
+      if (!this.#work()) this.#disk.wait(true);
     }
   }
 
@@ -136,7 +148,7 @@ export class BlockQueue {
    * Takes new requests and hands them on, gives finished ones back.
    * @returns whether there may be more to do at once; otherwise the driver was asked to notify
    */
-  #pass(): boolean {
+  #work(): boolean {
     try {
       const { ring } = this.#queue;
       if (ring === undefined) return this.#finishRequests();
@@ -144,7 +156,7 @@ export class BlockQueue {
       if (this.#disk.underWay > 0) this.#disk.wait(false);
       const finished = this.#finishRequests();
       this.#queue.publish();
-      if (this.#freeCount === 0) return finished;
+      if (this.#freeCount === 0 || this.#admission.isHolding) return finished;
       return started || finished || ring.enableNotifications();
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
@@ -153,8 +165,12 @@ export class BlockQueue {
     }
   }
 
-  /** Waits until no request is under way, and shows the driver what has finished. */
+  /**
+   * Waits until no request is under way, and shows the driver what has finished. One that has to wait for the rate limiter
+   * goes back to the ring.
+   */
   #drain(): void {
+    this.#admission.putBack(this.#queue.ring);
     while (this.#disk.underWay > 0) {
       this.#disk.wait(true);
       this.#finishRequests();
@@ -165,9 +181,11 @@ export class BlockQueue {
   /** Starts requests while there are any and tags for them. @returns whether there were any @throws QueueError */
   #startRequests(ring: Queue): boolean {
     let any = false;
-    while (this.#freeCount > 0) {
+    this.#stats.beginBatch();
+    // No more than one round of the ring: a driver that goes on for ever must not keep the thread from anything else.
+    for (let taken = 0; taken < ring.size && this.#freeCount > 0; taken++) {
       try {
-        const head = ring.pop();
+        const head = this.#admission.next(ring);
         if (head === NO_CHAIN) return any;
         any = true;
         this.#start(ring, head);
@@ -185,6 +203,7 @@ export class BlockQueue {
   #finishRequests(): boolean {
     const disk = this.#disk;
     let any = false;
+    this.#stats.beginBatch();
     while (disk.next()) {
       any = true;
       const { tag, error } = disk;
@@ -193,7 +212,8 @@ export class BlockQueue {
         disk.flush(tag);
         continue;
       }
-      if (error !== 0) log.warn(() => `${this.#backEnd.id}: a request failed with errno ${error}`);
+      if (error === 0) this.#stats.succeeded(tag);
+      else log.warn(() => `${this.#backEnd.id}: a request failed with errno ${error}`);
       this.#free[this.#freeCount++] = tag;
       const { ring } = this.#queue;
       if (ring === undefined) continue;
@@ -223,7 +243,7 @@ export class BlockQueue {
         this.#write(ring, head);
         break;
       case BlockRequest.FLUSH:
-        this.#disk.flush(this.#take(chain, head, STATUS_BYTES, false));
+        this.#flush(chain, head);
         break;
       case BlockRequest.GET_ID:
         this.#identify(ring, head);
@@ -235,6 +255,12 @@ export class BlockQueue {
       default:
         this.#answer(ring, head, BlockStatus.UNSUPP);
     }
+  }
+
+  #flush(chain: DescriptorChain, head: number): void {
+    const tag = this.#take(chain, head, STATUS_BYTES, false);
+    this.#stats.started(tag, Direction.NEITHER, 0);
+    this.#disk.flush(tag);
   }
 
   #read(ring: Queue, head: number): void {
@@ -250,6 +276,7 @@ export class BlockQueue {
     else {
       const tag = this.#take(chain, head, length + STATUS_BYTES, false);
       const segments = this.#disk.segments(tag);
+      this.#stats.started(tag, Direction.READ, length);
       this.#disk.read(tag, sector * SECTOR_BYTES, length, chain.writableIovecs(segments, 0, length));
     }
   }
@@ -269,6 +296,7 @@ export class BlockQueue {
     else {
       const tag = this.#take(chain, head, STATUS_BYTES, true);
       const segments = this.#disk.segments(tag);
+      this.#stats.started(tag, Direction.WRITE, length);
       this.#disk.write(tag, sector * SECTOR_BYTES, length, chain.readableIovecs(segments, HEADER_BYTES));
     }
   }
@@ -318,6 +346,7 @@ export class BlockQueue {
     else {
       const tag = this.#take(chain, head, STATUS_BYTES, true);
       const offset = sector * SECTOR_BYTES;
+      this.#stats.started(tag, Direction.NEITHER, 0);
       if (zeroes) this.#disk.writeZeroes(tag, offset, length, (flags & FLAG_UNMAP) !== 0 && this.#canDiscard);
       else this.#disk.discard(tag, offset, length);
     }
@@ -325,7 +354,8 @@ export class BlockQueue {
 
   /** Whether whole sectors from `sector` on lie inside the disk. */
   #isInside(sector: number, length: number): boolean {
-    return length % SECTOR_BYTES === 0 && sector <= this.#sectors && length / SECTOR_BYTES <= this.#sectors - sector;
+    const sectors = (this.#capacity[0] ?? 0) + (this.#capacity[1] ?? 0) * 0x1_0000_0000;
+    return length % SECTOR_BYTES === 0 && sector <= sectors && length / SECTOR_BYTES <= sectors - sector;
   }
 
   /** Takes a tag for a request that will be under way. */

@@ -2,9 +2,11 @@ import type { RawImage } from "../../../block/disk-image.ts";
 import type { IoEngineKind } from "../../../block/open-disk.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import { scratch } from "../../../host/scratch.ts";
+import type { BlockRef } from "../../../threads/block-ref.ts";
 import { type VirtioDevice, VirtioType } from "../transport/device.ts";
 import { VirtioFeature } from "../transport/features.ts";
 import type { VirtioPciWiring } from "../transport/wiring.ts";
+import { BLOCK_COUNTERS } from "./counters.ts";
 import { BlockFeature, blockConfig } from "./protocol.ts";
 
 /** A block device but for its place in the machine, as plain data. */
@@ -20,6 +22,8 @@ export interface BlockSettings {
   readonly serial: Uint8Array;
   /** Refuse writes that start at sector 0 (`DiskImage.protectFirstSector`). */
   readonly protectFirstSector: boolean;
+  /** The opened `RateLimiter` of the disk, that it may share with others; undefined without limits. */
+  readonly rateLimiter: BlockRef | undefined;
 }
 
 /** A block device as plain data. */
@@ -53,6 +57,7 @@ export function blockDevice(settings: BlockSettings): VirtioDevice {
     minQueues: 1,
     features,
     config: initialConfig(settings),
+    counters: BLOCK_COUNTERS,
     writeConfig(config, offset, size, value) {
       if (offset === blockConfig.offsets.writeback && size === 1) config[offset] = value & 1;
     },

@@ -53,6 +53,9 @@ export const BlockStatus = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
 export const HEADER_BYTES = 16;
 export const HEADER_SECTOR = 8;
 
+/** Bytes of a request's status: all that is written for requests without data for the driver. */
+export const STATUS_BYTES = 1;
+
 /** Bytes of a segment to discard or zero, and its fields behind the sector (5.2.6). */
 export const SEGMENT_BYTES = 16;
 export const SEGMENT_SECTORS = 8;

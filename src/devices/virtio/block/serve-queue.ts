@@ -1,6 +1,8 @@
 import { openDisk } from "../../../block/open-disk.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import type { ThreadControl } from "../../../threads/control.ts";
+import { RateGate } from "../../rate-limit/rate-gate.ts";
+import { RateLimiter } from "../../rate-limit/rate-limiter.ts";
 import { BackEnd } from "../transport/back-end.ts";
 import { BlockQueue } from "./block-queue.ts";
 import { type BlockWiring, blockDevice } from "./device.ts";
@@ -15,6 +17,8 @@ export function serveBlockQueue(wiring: BlockWiring, index: number, memory: Gues
   const queue = backEnd.queues[index];
   if (queue === undefined) throw new RangeError(`${transport.id} has no queue ${index}`);
   const disk = openDisk(settings.image, settings.engine, settings.queueSize, settings.queueSize);
-  new BlockQueue(backEnd, queue, settings, disk, memory, control).run();
+  const gate = settings.rateLimiter && new RateGate(new RateLimiter(settings.rateLimiter));
+  new BlockQueue(backEnd, queue, settings, disk, memory, control, gate).run();
+  gate?.close();
   disk.close();
 }

@@ -1,6 +1,7 @@
 import type { Disk } from "../../../../../src/block/disk.ts";
 import type { RawImage } from "../../../../../src/block/disk-image.ts";
 import { fileTopology } from "../../../../../src/block/topology.ts";
+import type { RateGate } from "../../../../../src/devices/rate-limit/rate-gate.ts";
 import { BlockQueue } from "../../../../../src/devices/virtio/block/block-queue.ts";
 import { type BlockSettings, blockDevice } from "../../../../../src/devices/virtio/block/device.ts";
 import { BlockFeature } from "../../../../../src/devices/virtio/block/protocol.ts";
@@ -48,6 +49,7 @@ export const settings = (of: RawImage, overrides: Partial<BlockSettings> = {}): 
   sparse: true,
   serial: new TextEncoder().encode("serial-of-20-bytes.."),
   protectFirstSector: false,
+  rateLimiter: undefined,
   ...overrides,
 });
 
@@ -59,6 +61,8 @@ export class Guest {
   readonly control: ThreadControl;
   readonly shared: TransportBlock;
   readonly settings: BlockSettings;
+  /** What its requests have to pass. */
+  gate: RateGate | undefined;
   readonly #handover: QueueHandover;
   readonly #fds: number[];
   #requests = 0;
@@ -258,7 +262,7 @@ export function serve(guest: Guest, disk: Disk, ...steps: readonly (() => void)[
   const [queue] = backEnd.queues;
   if (queue === undefined) throw new Error("no queue");
   const stepped = new SteppedDisk(disk, steps, () => guest.control.ask(ThreadRequest.STOP));
-  new BlockQueue(backEnd, queue, guest.settings, stepped, guest.memory, guest.control).run();
+  new BlockQueue(backEnd, queue, guest.settings, stepped, guest.memory, guest.control, guest.gate).run();
 }
 
 /** A disk that does nothing but record what is asked of it; the test says when and how it ends. */

@@ -1,0 +1,56 @@
+import { monotonicNs } from "../../host/clock.ts";
+import { libc } from "../../host/libc.ts";
+import { createTimerFd, setTimerFd } from "../../host/timerfd.ts";
+import type { RateLimiter } from "./rate-limiter.ts";
+
+/**
+ * A queue's way through its rate limiter, on the queue's thread. The gate closes behind an operation whose tokens are not
+ * there yet, and the thread, which waits for `timerFd` among others, is woken when it opens.
+ *
+ * A device that knows the size of an operation beforehand asks `pass` before it starts one; one that does not asks
+ * afterwards, and starts the next when the gate is open.
+ */
+export class RateGate {
+  /** Becomes readable when a closed gate opens. Nobody has to read it. */
+  readonly timerFd: number;
+  readonly #limiter: RateLimiter;
+  readonly #clock: () => number;
+  #opensAt = 0;
+
+  /** @param clock gives nanoseconds, those of `monotonicNs` but in tests. @throws SysError */
+  constructor(limiter: RateLimiter, clock = monotonicNs) {
+    this.#limiter = limiter;
+    this.#clock = clock;
+    this.timerFd = createTimerFd();
+  }
+
+  /**
+   * Pays for one operation.
+   * @returns whether the gate is open; otherwise it opens when what was paid is there
+   */
+  pass(bytes: number): boolean {
+    const now = this.#clock();
+    const opensAt = this.#limiter.take(bytes, now);
+    if (opensAt <= now) return true;
+    this.#opensAt = opensAt;
+    setTimerFd(this.timerFd, opensAt);
+    return false;
+  }
+
+  /** Whether the way is free. */
+  get isOpen(): boolean {
+    if (this.#opensAt !== 0 && this.#clock() >= this.#opensAt) this.#opensAt = 0;
+    return this.#opensAt === 0;
+  }
+
+  /** Opens the gate without the operation that waits at it, which gets its tokens back. */
+  giveUp(bytes: number): void {
+    this.#limiter.giveBack(bytes);
+    this.#opensAt = 0;
+  }
+
+  /** The gate is not used any more. */
+  close(): void {
+    libc.close(this.timerFd);
+  }
+}
