@@ -1,7 +1,8 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
-import type { DeviceNode, DeviceResource, DeviceTree } from "./control/vm-info.ts";
+import type { DeviceNode, DeviceResource, DeviceTree, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
+import { deviceCounters } from "./device-counters.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { Vm, type VmHost } from "./vm.ts";
 
@@ -67,6 +68,15 @@ export class Life implements VmLife {
   /** Tells the guest the size of the terminal it is on. */
   resizeConsole(): void {
     this.#vm.resizeConsole();
+  }
+
+  counters(): VmCounters {
+    const { pci } = this.#vm.machine?.devices ?? {};
+    const entries = this.#virtio.map((entry) => {
+      const { id } = entry.device.transport;
+      return [id, deviceCounters(entry, pci?.virtio(id)?.counters ?? [])] as const;
+    });
+    return Object.fromEntries(entries.flatMap(([id, counters]) => (counters === undefined ? [] : [[id, counters]])));
   }
 
   deviceTree(): DeviceTree {

@@ -156,6 +156,11 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     notifyConfigChange(this.#state, this.#msix);
   }
 
+  /** The live counters of each queue, as the device names them. */
+  get counters(): readonly Float64Array[] {
+    return this.#shared.counters;
+  }
+
   /** Whether the driver accepted a feature bit. */
   hasFeature(bit: number): boolean {
     return (((this.#state.driverFeatures[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) !== 0;
