@@ -66,6 +66,10 @@ test("every subcommand whose feature there is, against a monitor with a guest", 
     const running = await info();
     expect(running).toMatchObject({ state: "Running", config: { memory: { size: 256 << 20 } } });
     expect(running.device_tree.data).toMatchObject({ parent: "_virtio-pci-data" });
+    const none = '"read_latency_min":18446744073709551615,"read_latency_max":18446744073709551615';
+    expect(await ok("counters")).toContain(
+      `{"data":{"read_bytes":0,"write_bytes":0,"read_ops":0,"write_ops":0,${none},`,
+    );
     await ok("pause");
     expect((await info()).state).toBe("Paused");
     expect(await refused("pause")).toContain("a VM that is Paused cannot become Paused");
