@@ -75,7 +75,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--user-device", "user_devices"),
   member("--tpm", "tpm"),
   member("--pvmemcontrol", "pvmemcontrol"),
-  member("--ivshmem", "ivshmem"),
   { feature: "--rng iommu", isUsed: ({ rng }) => rng.iommu },
 
   { feature: "--console iommu", isUsed: ({ console: { iommu } }) => iommu },

@@ -1,7 +1,9 @@
 import type { Bus } from "../devices/bus.ts";
 import type { StatefulDevice } from "../devices/device.ts";
 import type { IoEventFds } from "../devices/io-event-fds.ts";
+import { Ivshmem, type IvshmemWiring } from "../devices/ivshmem.ts";
 import type { MsiRouter } from "../devices/lines.ts";
+import type { MemorySlots } from "../devices/memory-slots.ts";
 import type { NoticeListener } from "../devices/notices.ts";
 import type { BarMover } from "../devices/pci/bar.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
@@ -31,7 +33,9 @@ export type VirtioWiring =
   | { readonly kind: "rtc"; readonly slot: number; readonly device: RtcWiring };
 
 /** Any other PCI function in its slot, as plain data. */
-export type PlainWiring = { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring };
+export type PlainWiring =
+  | { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring }
+  | { readonly kind: "ivshmem"; readonly slot: number; readonly device: IvshmemWiring };
 
 /** PCI segment 0 and all that is on it, as plain data. */
 export interface PciWiring {
@@ -48,6 +52,7 @@ export interface PciWiring {
 interface PciHost {
   readonly router: MsiRouter;
   readonly ioEventFds: IoEventFds;
+  readonly memorySlots: MemorySlots;
   readonly notify: NoticeListener;
 }
 
@@ -74,6 +79,8 @@ function plainFunction(wiring: PlainWiring, host: PciHost & { readonly mover: Ba
   switch (wiring.kind) {
     case "pvpanic":
       return new Pvpanic(wiring.device, host);
+    case "ivshmem":
+      return new Ivshmem(wiring.device, host);
   }
 }
 

@@ -349,6 +349,18 @@ describe("--pmem", () => {
   ]);
 });
 
+describe("--ivshmem", () => {
+  const shared = (name: string, size: string): string[] => vm("--ivshmem", `path=${fixture(name)},size=${size}`);
+  refused([
+    ["missing", () => shared("missing", "1M"), /there is no file/],
+    ["a directory", () => shared("folder", "4K"), /is a directory: give --ivshmem a file/],
+    ["a FIFO", () => shared("fifo", "4K"), /has 0 bytes, less than the size of 4096/],
+    ["shorter than its size", () => shared("disk.raw", "2M"), /has 1048576 bytes, less than the size of 2097152/],
+    ["no power of two", () => shared("disk.raw", "3K"), /3072 is not a power of two/],
+    ["less than a page", () => shared("disk.raw", "2K"), /less than a page: give 4K or more/],
+  ]);
+});
+
 describe("options of the VMM", () => {
   refused([
     ["a log in a missing folder", () => vm("--log-file", fixture("missing/log")), /its folder does not exist/],

@@ -28,8 +28,12 @@ export class MachineDevices {
       assign: (gpa: number, eventFd: number) => vm.assignIoEventFd(gpa, eventFd),
       deassign: (gpa: number, eventFd: number) => vm.deassignIoEventFd(gpa, eventFd),
     };
+    const memorySlots = {
+      fill: (slot: number, gpa: number, size: number, hva: number) => vm.setMemoryRegion(slot, gpa, size, hva),
+      clear: (slot: number) => vm.setMemoryRegion(slot, 0, 0, 0),
+    };
     this.platform = new PlatformDevices(wiring.platform, { ...services, router });
-    this.pci = new PciDevices(wiring.pci, { router, ioEventFds, notify: services.notify });
+    this.pci = new PciDevices(wiring.pci, { router, ioEventFds, memorySlots, notify: services.notify });
   }
 
   /** The devices with state of their own, by the names that a saved machine uses. */

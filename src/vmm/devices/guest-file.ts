@@ -21,6 +21,8 @@ export interface GuestFileRequest {
   readonly size: number | undefined;
   /** Keep what the guest writes out of the file, which is opened read-only. */
   readonly discardWrites: boolean;
+  /** Take a directory as the place for an unnamed file of `size` bytes. */
+  readonly temporary: boolean;
 }
 
 /** A file open for mapping: bytes from its start. */
@@ -30,7 +32,7 @@ export interface GuestFile {
 }
 
 /**
- * Opens a regular file or block device, or makes an unnamed file in a directory.
+ * Opens a regular file or block device, or makes an unnamed file.
  * @throws GuestFileError saying what to do
  */
 export function openGuestFile(request: GuestFileRequest): GuestFile {
@@ -77,7 +79,8 @@ function sizeOf(fd: number, stat: Stats, { path, option, size }: GuestFileReques
   return size ?? length;
 }
 
-function temporaryFile({ path, option, size }: GuestFileRequest): GuestFile {
+function temporaryFile({ path, option, size, temporary }: GuestFileRequest): GuestFile {
+  if (!temporary) throw new GuestFileError(`${path} is a directory: give ${option} a file`);
   if (size === undefined)
     throw new GuestFileError(`${path} is a directory: give ${option} a size for a temporary file in it, or a file`);
   let fd: number;

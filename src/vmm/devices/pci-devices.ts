@@ -2,6 +2,7 @@ import type { VmConfig } from "../../config/schema/vm.ts";
 import { PciBuilder, type PciResources } from "./builder.ts";
 import { placeConsole } from "./console.ts";
 import { placeDisk } from "./disk.ts";
+import { placeIvshmem } from "./ivshmem.ts";
 import { placePmem } from "./pmem.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
@@ -14,7 +15,8 @@ import { placeWatchdog } from "./watchdog.ts";
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
   const { disks = [], pmem = [] } = config;
-  const builder = new PciBuilder(resources, [config.console, ...disks, config.rng, ...pmem, config.rtc ?? {}]);
+  const single = [config.console, config.rng, config.rtc ?? {}, config.ivshmem ?? {}];
+  const builder = new PciBuilder(resources, [...single, ...disks, ...pmem]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
   placeRng(builder, config.rng);
@@ -22,5 +24,6 @@ export function makePciDevices(config: VmConfig, resources: PciResources): PciBu
   if (config.watchdog) placeWatchdog(builder);
   if (config.rtc !== undefined) placeRtc(builder, config.rtc);
   if (config.pvpanic) placePvpanic(builder);
+  if (config.ivshmem !== undefined) placeIvshmem(builder, config.ivshmem);
   return builder;
 }

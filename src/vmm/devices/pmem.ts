@@ -14,7 +14,7 @@ export function placePmem(builder: PciBuilder, config: PmemConfig): void {
   const id = builder.ids.of(config.id, "_pmem");
   const { file: path, size, discard_writes: discardWrites } = config;
   checkSize(path, size);
-  const file = openGuestFile({ option: "--pmem", path, size, discardWrites });
+  const file = openGuestFile({ option: "--pmem", path, size, discardWrites, temporary: true });
   descriptors.own(file.fd);
   checkSize(path, file.size);
   const region = giveMemory(builder, file, discardWrites);
