@@ -1,8 +1,10 @@
+import type { VmResizeDisk } from "../config/schema/actions.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
 import type { DeviceNode, DeviceResource, DeviceTree, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
 import { deviceCounters } from "./device-counters.ts";
+import { resizeDisk } from "./resize-disk.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { Vm, type VmHost } from "./vm.ts";
 
@@ -68,6 +70,12 @@ export class Life implements VmLife {
   /** Tells the guest the size of the terminal it is on. */
   resizeConsole(): void {
     this.#vm.resizeConsole();
+  }
+
+  /** @throws UnknownDeviceError, ImageSizeError */
+  resizeDisk({ id, desired_size }: VmResizeDisk): void {
+    const { machine } = this.#vm;
+    if (machine !== undefined) resizeDisk(machine, id, desired_size);
   }
 
   counters(): VmCounters {

@@ -74,6 +74,10 @@ test("every subcommand whose feature there is, against a monitor with a guest", 
     expect((await info()).state).toBe("Paused");
     expect(await refused("pause")).toContain("a VM that is Paused cannot become Paused");
     await ok("resume");
+    expect(await ok("resize-disk", "--disk", "data", "--size", "2M")).toBe("");
+    expect(Bun.file(path("disk")).size).toBe(2 << 20);
+    expect(await refused("resize-disk", "--disk", "none", "--size", "2M")).toContain("404 Not Found");
+    expect(await refused("resize-disk", "--disk", "data", "--size", "1000")).toContain("multiple of 512");
     await ok("power-button");
     await guestSays("READY 1");
     await ok("reboot");

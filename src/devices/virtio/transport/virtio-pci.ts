@@ -145,15 +145,21 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   }
 
   /**
-   * Changes up to four bytes of the device configuration at once and tells the driver. From any thread.
-   * @param word which 32-bit word of the configuration
-   * @throws RangeError where the configuration has no such word
+   * Changes 32-bit words of the device configuration, all at once for the driver, and tells it. From any thread.
+   * @param word which is the first
+   * @throws RangeError where the configuration has no such words
    */
-  changeConfig(word: number, value: number): void {
+  changeConfig(word: number, ...values: readonly number[]): void {
     const { config } = this.#state;
-    if (word < 0 || word >= config.length) throw new RangeError(`${this.#wiring.id}: no configuration word ${word}`);
-    Atomics.store(config, word, value >>> 0);
+    if (word < 0 || word + values.length > config.length)
+      throw new RangeError(`${this.#wiring.id}: no configuration word ${word}`);
+    const { lock } = this.#shared.block;
+    lock.acquire();
+    values.forEach((value, i) => {
+      Atomics.store(config, word + i, value >>> 0);
+    });
     notifyConfigChange(this.#state, this.#msix);
+    lock.release();
   }
 
   /** The live counters of each queue, as the device names them. */

@@ -1,0 +1,36 @@
+import { Errno, SysError } from "../host/errno.ts";
+import { errno, libc } from "../host/libc.ts";
+import type { RawImage } from "./disk-image.ts";
+import { preallocate } from "./sparse.ts";
+import { blockDeviceSize, SECTOR_BYTES } from "./topology.ts";
+
+/** A size that an image cannot have. The message says why, and what to do. */
+export class ImageSizeError extends Error {
+  override readonly name = "ImageSizeError";
+}
+
+/**
+ * Gives an open image another size. What lies beyond the end of a smaller one is lost; what a larger one gains reads as
+ * zeroes. A block device has the size it has: its disk follows when the device was made larger or smaller.
+ * @param bytes a multiple of 512 above 0
+ * @param sparse whether the image may have holes; otherwise the gained space is allocated
+ * @throws ImageSizeError and then nothing has changed
+ */
+export function resizeImage(image: RawImage, bytes: number, sparse: boolean): void {
+  if (!Number.isSafeInteger(bytes) || bytes <= 0 || bytes % SECTOR_BYTES !== 0)
+    throw new ImageSizeError(`${bytes} bytes are no size for a disk: give a multiple of ${SECTOR_BYTES} above 0`);
+  if (image.readonly) throw new ImageSizeError("the disk is read-only, and so is its image");
+  const { cachedFd: fd } = image;
+  if (image.isDevice) {
+    const size = blockDeviceSize(fd);
+    if (size === bytes) return;
+    throw new ImageSizeError(
+      `the image is a block device of ${size ?? "unknown"} bytes: resize the device first, then the disk to its size`,
+    );
+  }
+  const failed = `the image cannot be made ${bytes} bytes long`;
+  const error = sparse ? 0 : preallocate(fd, bytes);
+  if (error !== 0 && error !== Errno.EOPNOTSUPP)
+    throw new ImageSizeError(failed, { cause: new SysError(error, "fallocate") });
+  if (libc.ftruncate(fd, bytes) !== 0) throw new ImageSizeError(failed, { cause: new SysError(errno(), "ftruncate") });
+}
