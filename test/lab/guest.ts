@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findTool, SetupError } from "../setup/exec.ts";
@@ -28,6 +28,13 @@ export interface CommandResult {
 const BOOT_TIMEOUT_MS = 120_000;
 const COMMAND_TIMEOUT_MS = 60_000;
 const EXIT_TIMEOUT_MS = 60_000;
+
+/** Words before a command that run it as an ordinary user; it still dies with us, which a change of user would undo. */
+function asUser(id: number | undefined): string[] {
+  if (id === undefined) return [];
+  const identity = [`--reuid=${id}`, `--regid=${id}`, "--clear-groups", "--inh-caps=-all", "--pdeathsig=KILL"];
+  return ["setpriv", ...identity, "--"];
+}
 
 /** A guest under a VMM, driven through its console. Make with `Guest.start`; `await using` ends the VMM whatever happens. */
 export class Guest implements AsyncDisposable {
@@ -61,7 +68,9 @@ export class Guest implements AsyncDisposable {
   static async start(driver: VmmDriver, spec: GuestSpec, mirror?: (chunk: Uint8Array) => void): Promise<Guest> {
     const runDir = await mkdtemp(join(tmpdir(), "guest-"));
     const withAgent = { ...spec, cmdline: [...(spec.cmdline ?? []), "lab.agent"] };
-    return new Guest(driver, driver.command(withAgent, runDir), runDir, mirror);
+    if (spec.user !== undefined) await chown(runDir, spec.user.id, spec.user.id);
+    const command = [...(spec.launcher ?? []), ...asUser(spec.user?.id), ...driver.command(withAgent, runDir)];
+    return new Guest(driver, command, runDir, mirror);
   }
 
   /** Waits for the console; an error also says what the VMM's threads are doing. */

@@ -8,6 +8,17 @@ export interface DiskSpec {
   readonly serial?: string;
 }
 
+/** A network device. */
+export interface NetSpec {
+  /** A tap by name, made before (see TestNetwork), or its open queues, or what the VMM itself makes, in its own words. */
+  readonly host: { readonly tap: string } | { readonly fds: readonly number[] } | { readonly options: string };
+  readonly mac: string;
+  /** 1 by default. */
+  readonly queuePairs?: number;
+  /** For QEMU; ours asks the tap. */
+  readonly mtu?: number;
+}
+
 /** A Linux guest, whichever VMM runs it. */
 export interface GuestSpec {
   readonly assets: GuestAssets;
@@ -19,6 +30,11 @@ export interface GuestSpec {
   readonly disks: readonly DiskSpec[];
   /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. Read-only where the first disk is. */
   readonly root?: string;
+  readonly nets?: readonly NetSpec[];
+  /** Words before the VMM's command, e.g. to run it in another network. */
+  readonly launcher?: readonly string[];
+  /** An ordinary user, without capabilities, to run the VMM as, and a copy of ours that this user may read. */
+  readonly user?: { readonly id: number; readonly binary: string };
   /** Let the kernel print its messages on the console. */
   readonly verbose?: boolean;
   /** The power button will be pressed, so there has to be a way to do it. */
@@ -66,6 +82,14 @@ const checkout = join(import.meta.dir, "../..");
 /** The binary that `npm run build` makes. */
 export const cloudHypervisorBinary = join(checkout, "dist/cloud-hypervisor");
 
+function netOption({ host, mac, queuePairs = 1 }: NetSpec): string {
+  const words = [`mac=${mac}`, `num_queues=${2 * queuePairs}`];
+  if ("tap" in host) words.push(`tap=${host.tap}`);
+  else if ("fds" in host) words.push(`fd=[${host.fds.join(",")}]`);
+  else words.push(host.options);
+  return words.join(",");
+}
+
 export const cloudHypervisor: VmmDriver = {
   name: "cloud-hypervisor",
   command(spec, runDir) {
@@ -74,7 +98,7 @@ export const cloudHypervisor: VmmDriver = {
         `path=${path},image_type=raw${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
     );
     return [
-      cloudHypervisorBinary,
+      spec.user?.binary ?? cloudHypervisorBinary,
       ...["--kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
       ...["--initramfs", spec.assets.initramfs, "--cmdline", kernelCmdline(spec)],
       ...[
@@ -84,6 +108,7 @@ export const cloudHypervisor: VmmDriver = {
         [`size=${spec.memoryMiB}M`, ...(spec.memory === undefined ? [] : [spec.memory])].join(","),
       ],
       ...(disks.length === 0 ? [] : ["--disk", ...disks]),
+      ...(spec.nets === undefined ? [] : ["--net", ...spec.nets.map(netOption)]),
       ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
       ...["-v", "--log-file", join(runDir, "vmm.log")],
       ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
@@ -100,9 +125,25 @@ export const cloudHypervisor: VmmDriver = {
   },
 };
 
+/** How QEMU serves a network device: in its own process, or in the host's kernel. */
+type QemuNetBackEnd = "user-space" | "vhost-net";
+
+function qemuNetArguments(nets: readonly NetSpec[], backEnd: QemuNetBackEnd): string[] {
+  return nets.flatMap(({ host, mac, queuePairs = 1, mtu }, i) => {
+    const vhost = `vhost=${backEnd === "vhost-net" ? "on" : "off"}`;
+    const multiQueue = queuePairs > 1 ? `,mq=on,vectors=${2 * queuePairs + 2}` : "";
+    let netdev = "";
+    if ("tap" in host) netdev = `tap,ifname=${host.tap},script=no,downscript=no,queues=${queuePairs},${vhost}`;
+    else if ("fds" in host) netdev = `tap,fds=${host.fds.join(":")},${vhost}`;
+    else netdev = host.options;
+    const device = `virtio-net-pci,netdev=net${i},mac=${mac}${multiQueue}${mtu === undefined ? "" : `,host_mtu=${mtu}`}`;
+    return ["-netdev", `${netdev},id=net${i}`, "-device", device];
+  });
+}
+
 /** QEMU's machine for the same job, with virtio-pci devices as ours: the baseline the harness itself is proven with. */
-export const qemuMicrovm: VmmDriver = {
-  name: "qemu-microvm",
+const qemuMicrovmWith = (name: string, netBackEnd: QemuNetBackEnd): VmmDriver => ({
+  name,
   command(spec, runDir) {
     const qemu = findTool("qemu-system-x86_64");
     if (qemu === undefined) throw new SetupError("qemu-system-x86_64 is not installed");
@@ -131,6 +172,7 @@ export const qemuMicrovm: VmmDriver = {
       ...["-kernel", spec.kernelFormat === "bzImage" ? spec.assets.kernel.bzImage : spec.assets.kernel.vmlinux],
       ...["-initrd", spec.assets.initramfs, "-append", `${kernelCmdline(spec)} reboot=acpi`],
       ...["-device", "virtio-rng-pci", ...terminal, ...consoles, ...disks],
+      ...qemuNetArguments(spec.nets ?? [], netBackEnd),
       ...["-qmp", `unix:${join(runDir, "qmp.sock")},server=on,wait=off`],
     ];
   },
@@ -154,12 +196,15 @@ export const qemuMicrovm: VmmDriver = {
     await replied.promise;
     socket.end();
   },
-};
+});
+
+export const qemuMicrovm = qemuMicrovmWith("qemu-microvm", "user-space");
+export const qemuMicrovmVhost = qemuMicrovmWith("qemu-microvm-vhost", "vhost-net");
 
 /** The VMM under test: ours, or the one `CH_LAB_VMM` names. */
 export function vmmUnderTest(): VmmDriver {
   const { CH_LAB_VMM: name = cloudHypervisor.name } = process.env;
-  const driver = [cloudHypervisor, qemuMicrovm].find((candidate) => candidate.name === name);
+  const driver = [cloudHypervisor, qemuMicrovm, qemuMicrovmVhost].find((candidate) => candidate.name === name);
   if (driver === undefined) throw new SetupError(`CH_LAB_VMM=${name}: no such VMM driver`);
   return driver;
 }

@@ -34,6 +34,7 @@ const SCRIPTS = [
   ["rc", "etc/rc"],
   ["rc.shutdown", "etc/rc.shutdown"],
   ["session", "etc/session"],
+  ["udhcpc", "etc/udhcpc/default.script"],
   ["power-button", "etc/acpi/PWRF/00000080"],
 ] as const;
 

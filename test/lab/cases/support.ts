@@ -1,9 +1,9 @@
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { chmod, copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type GuestAssets, type GuestSeries, guestAssets } from "../../setup/guest-assets.ts";
 import type { Guest } from "../guest.ts";
-import { type GuestSpec, vmmUnderTest } from "../vmm.ts";
+import { cloudHypervisorBinary, type GuestSpec, vmmUnderTest } from "../vmm.ts";
 
 /** The VMM all cases run. */
 export const vmm = vmmUnderTest();
@@ -38,6 +38,22 @@ export class Workspace implements AsyncDisposable {
     const copy = this.path("root.raw");
     await copyFile(source.rootDisk, copy);
     return copy;
+  }
+
+  /** What a VMM reads, copied to where an ordinary user may read it too. */
+  async readableFor(id: number, source: GuestAssets): Promise<Required<Pick<GuestSpec, "assets" | "user">>> {
+    await chmod(this.dir, 0o755);
+    const copy = async (path: string, name: string): Promise<string> => {
+      await copyFile(path, this.path(name));
+      return this.path(name);
+    };
+    const { kernel } = source;
+    const assets = {
+      ...source,
+      kernel: { ...kernel, vmlinux: await copy(kernel.vmlinux, "vmlinux") },
+      initramfs: await copy(source.initramfs, "initramfs"),
+    };
+    return { assets, user: { id, binary: await copy(cloudHypervisorBinary, "cloud-hypervisor") } };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
