@@ -66,7 +66,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--net", "net"),
   member("--fs", "fs"),
   { feature: "--pmem iommu", isUsed: (config) => config.pmem?.some(({ iommu }) => iommu) ?? false },
-  member("--vsock", "vsock"),
   member("--vdpa", "vdpa"),
   member("--balloon", "balloon"),
   { feature: "--rtc iommu", isUsed: ({ rtc }) => rtc?.iommu === true },
@@ -76,6 +75,7 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--tpm", "tpm"),
   member("--pvmemcontrol", "pvmemcontrol"),
   { feature: "--rng iommu", isUsed: ({ rng }) => rng.iommu },
+  { feature: "--vsock iommu", isUsed: ({ vsock }) => vsock?.iommu === true },
 
   { feature: "--console iommu", isUsed: ({ console: { iommu } }) => iommu },
   { feature: "--console pty", isUsed: ({ console: { mode } }) => mode === "Pty" },

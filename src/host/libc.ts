@@ -41,6 +41,7 @@ const functions = {
   connect: { args: ["i32", "u64", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "u64", "u64"], returns: "i32" },
+  recv: { args: ["i32", "u64", "u64", "i32"], returns: FFIType.i64_fast },
   sendmsg: { args: ["i32", "u64", "i32"], returns: FFIType.i64_fast },
   recvmsg: { args: ["i32", "u64", "i32"], returns: FFIType.i64_fast },
   poll: { args: ["u64", "u64", "i32"], returns: "i32" },

@@ -5,7 +5,8 @@ import { i32, struct, u16 } from "./struct.ts";
 /** struct pollfd (asm-generic/poll.h). */
 export const pollfd = struct("pollfd", { fd: i32, events: u16, revents: u16 });
 
-const POLLOUT = 0x004;
+/** Events of poll(2) (asm-generic/poll.h). HUP is reported whether asked for or not. */
+export const PollEvent = { OUT: 0x004, HUP: 0x010, RDHUP: 0x2000 } as const;
 
 const block = mapAnonymous(pollfd.size);
 const request = pollfd.at(block);
@@ -17,6 +18,13 @@ const request = pollfd.at(block);
  */
 export function waitWritable(fd: number, timeoutMs: number): boolean {
   request.fd = fd;
-  request.events = POLLOUT;
-  return libc.poll(block.address, 1, timeoutMs) === 1 && request.revents === POLLOUT;
+  request.events = PollEvent.OUT;
+  return libc.poll(block.address, 1, timeoutMs) === 1 && request.revents === PollEvent.OUT;
+}
+
+/** Which of `events`, `PollEvent` flags, there are on `fd` now, and whether it has hung up. 0 on an error. */
+export function pollNow(fd: number, events: number): number {
+  request.fd = fd;
+  request.events = events;
+  return libc.poll(block.address, 1, 0) === 1 ? request.revents : 0;
 }

@@ -4,7 +4,7 @@ import { check, errno, libc } from "./libc.ts";
 import type { MemoryBlock } from "./memory-block.ts";
 import { mapAnonymous } from "./mmap.ts";
 import { scratch } from "./scratch.ts";
-import { bytes, i32, struct, u16, u32, u64 } from "./struct.ts";
+import { bytes, i32, struct, u16, u32, u64, type ViewOf } from "./struct.ts";
 
 const PATH_BYTES = 108;
 /** struct sockaddr_un (sys/un.h). */
@@ -31,7 +31,9 @@ export const Socket = {
   SOL_SOCKET: 1,
   SO_ACCEPTCONN: 30,
   SCM_RIGHTS: 1,
+  SHUT_RD: 0,
   SHUT_WR: 1,
+  MSG_PEEK: 0x2,
   MSG_CTRUNC: 0x8,
   MSG_DONTWAIT: 0x40,
   MSG_NOSIGNAL: 0x4000,
@@ -221,6 +223,44 @@ export function connectTo(path: string): number {
   );
 }
 
+/**
+ * A non-blocking socket connected to a path, or a negated errno: that nobody listens there may be no error to the caller.
+ * EAGAIN says that somebody does, and that too many wait already.
+ * @throws SysError when there can be no socket; RangeError
+ */
+export function tryConnect(path: string): number {
+  const fd = check(
+    libc.socket(Socket.AF_UNIX, Socket.SOCK_STREAM | Socket.SOCK_CLOEXEC | Socket.SOCK_NONBLOCK, 0),
+    "make a socket",
+  );
+  try {
+    if (withAddress(path, (address, length) => libc.connect(fd, address, length)) === 0) return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  const failure = errno();
+  libc.close(fd);
+  return -failure;
+}
+
+let vector: { readonly address: number; readonly head: ViewOf<typeof msghdr> } | undefined;
+
+/**
+ * Sends what an iovec array describes, as far as the socket takes it without waiting.
+ * @returns bytes, or a negated errno
+ */
+export function sendIovecs(fd: number, iovecs: number, count: number): number {
+  if (vector === undefined) {
+    const block = mapAnonymous(msghdr.size);
+    vector = { address: block.address, head: msghdr.at(block) };
+  }
+  vector.head.msg_iov = iovecs;
+  vector.head.msg_iovlen = count;
+  const sent = libc.sendmsg(fd, vector.address, Socket.MSG_NOSIGNAL | Socket.MSG_DONTWAIT);
+  return sent < 0 ? -errno() : sent;
+}
+
 /** A waiting connection, non-blocking; undefined when there is none. @throws SysError */
 export function accept(listener: number): number | undefined {
   for (;;) {
@@ -247,4 +287,9 @@ export function isListening(fd: number): boolean {
 /** Ends sending, so that the other side reads the end. A connection that is gone already is no error. */
 export function endSending(fd: number): void {
   libc.shutdown(fd, Socket.SHUT_WR);
+}
+
+/** Ends receiving, so that the other side cannot send any more. A connection that is gone already is no error. */
+export function endReceiving(fd: number): void {
+  libc.shutdown(fd, Socket.SHUT_RD);
 }

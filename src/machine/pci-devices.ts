@@ -20,6 +20,7 @@ import { type RngWiring, rngDevice } from "../devices/virtio/rng/device.ts";
 import { type RtcWiring, rtcDevice } from "../devices/virtio/rtc/device.ts";
 import type { VirtioDevice } from "../devices/virtio/transport/device.ts";
 import { VirtioPciFunction } from "../devices/virtio/transport/virtio-pci.ts";
+import { type VsockWiring, vsockDevice } from "../devices/virtio/vsock/device.ts";
 import { type WatchdogWiring, watchdogDevice } from "../devices/virtio/watchdog/device.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
 
@@ -29,6 +30,7 @@ export type VirtioWiring =
   | { readonly kind: "block"; readonly slot: number; readonly device: BlockWiring }
   | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring }
   | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring }
+  | { readonly kind: "vsock"; readonly slot: number; readonly device: VsockWiring }
   | { readonly kind: "watchdog"; readonly slot: number; readonly device: WatchdogWiring }
   | { readonly kind: "rtc"; readonly slot: number; readonly device: RtcWiring };
 
@@ -67,6 +69,8 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
       return rngDevice;
     case "pmem":
       return pmemDevice(wiring.device.region);
+    case "vsock":
+      return vsockDevice(wiring.device.cid);
     case "watchdog":
       return watchdogDevice;
     case "rtc":

@@ -23,13 +23,14 @@ export class Life implements VmLife {
     this.#vm = new Vm(config, host);
   }
 
-  /** Lists of devices carry their generated identifiers; devices that there is one of at most keep theirs to themselves. */
+  /** Devices carry their generated identifiers; those with a fixed one keep it to themselves. */
   get config(): VmConfig {
-    const { disks, pmem } = this.#given;
+    const { disks, pmem, vsock } = this.#given;
     return {
       ...this.#given,
       ...(disks === undefined ? {} : { disks: this.#identified("block", disks) }),
       ...(pmem === undefined ? {} : { pmem: this.#identified("pmem", pmem) }),
+      ...(vsock === undefined ? {} : { vsock: this.#identified("vsock", [vsock])[0] ?? vsock }),
     };
   }
 

@@ -7,6 +7,7 @@ import { placePmem } from "./pmem.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
 import { placeRtc } from "./rtc.ts";
+import { placeVsock } from "./vsock.ts";
 import { placeWatchdog } from "./watchdog.ts";
 
 /**
@@ -15,12 +16,13 @@ import { placeWatchdog } from "./watchdog.ts";
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
   const { disks = [], pmem = [] } = config;
-  const single = [config.console, config.rng, config.rtc ?? {}, config.ivshmem ?? {}];
+  const single = [config.console, config.rng, config.vsock ?? {}, config.rtc ?? {}, config.ivshmem ?? {}];
   const builder = new PciBuilder(resources, [...single, ...disks, ...pmem]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
   placeRng(builder, config.rng);
   for (const device of pmem) placePmem(builder, device);
+  if (config.vsock !== undefined) placeVsock(builder, config.vsock);
   if (config.watchdog) placeWatchdog(builder);
   if (config.rtc !== undefined) placeRtc(builder, config.rtc);
   if (config.pvpanic) placePvpanic(builder);

@@ -38,6 +38,10 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
       const { serveRtc } = await import("../../devices/virtio/rtc/back-end.ts");
       return ({ loop, memory }) => serveRtc(loop, entry.device, memory);
     }
+    case "vsock": {
+      const { VsockBackEnd } = await import("../../devices/virtio/vsock/back-end.ts");
+      return ({ loop, memory }) => new VsockBackEnd(loop, entry.device, memory);
+    }
     case "block":
       return undefined;
   }

@@ -64,7 +64,7 @@ describe("refused by name", () => {
     [{ net: ["tap="] }, "--net"],
     [{ memory: ["shared=on"], fs: ["tag=t,socket=s"] }, "--fs"],
     [{ pmem: ["file=f,iommu=on"] }, "--pmem iommu"],
-    [{ vsock: ["cid=3,socket=s"] }, "--vsock"],
+    [{ vsock: ["cid=3,socket=s,iommu=on"] }, "--vsock iommu"],
     [{ vdpa: ["path=p"] }, "--vdpa"],
     [{ balloon: ["size=1M"] }, "--balloon"],
     [

@@ -178,6 +178,23 @@ export class BackEndQueue {
   }
 
   /**
+   * Takes another chain while the last one is held. A bad one is left for the next `take`, so that chains go back in order
+   * and the last can still be taken back.
+   * @returns its head, or `NO_CHAIN`
+   */
+  takeAnother(): number {
+    const { ring } = this;
+    if (ring === undefined) return NO_CHAIN;
+    try {
+      return ring.pop();
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      if (error.head !== undefined) ring.unpop(error.head);
+      return NO_CHAIN;
+    }
+  }
+
+  /**
    * Asks the driver to notify about the next chain.
    * @returns whether chains are there already; false too when the ring is corrupt, which fails the queue
    */
