@@ -9,6 +9,7 @@ const ENTRIES = [
   "src/vmm/workers/vcpu.ts",
   "src/vmm/workers/io.ts",
   "src/vmm/workers/block.ts",
+  "src/vmm/workers/net.ts",
   "src/threads/workers/fd-watcher.ts",
 ];
 

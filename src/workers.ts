@@ -6,5 +6,6 @@ export const WORKERS = {
   vcpu: new URL("./vmm/workers/vcpu.ts", import.meta.url).href,
   io: new URL("./vmm/workers/io.ts", import.meta.url).href,
   block: new URL("./vmm/workers/block.ts", import.meta.url).href,
+  net: new URL("./vmm/workers/net.ts", import.meta.url).href,
   fdWatcher: new URL("./threads/workers/fd-watcher.ts", import.meta.url).href,
 } as const;

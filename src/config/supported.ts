@@ -21,6 +21,13 @@ const disk = (feature: string, isUsed: (disk: DiskOf) => boolean): UnsupportedSe
   isUsed: (config) => config.disks?.some(isUsed) ?? false,
 });
 
+type NetOf = NonNullable<VmConfig["net"]>[number];
+
+const net = (feature: string, isUsed: (net: NetOf) => boolean): UnsupportedSetting => ({
+  feature: `--net ${feature}`,
+  isUsed: (config) => config.net?.some(isUsed) ?? false,
+});
+
 const member = (feature: string, name: keyof VmConfig): UnsupportedSetting => ({
   feature,
   isUsed: (config) => config[name] !== undefined && config[name] !== false,
@@ -63,7 +70,10 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   disk("image_type other than raw", ({ image_type }) => image_type !== "Raw" && image_type !== "Unknown"),
   disk("iommu", ({ iommu }) => iommu),
 
-  member("--net", "net"),
+  net("vhost_user", ({ vhost_user }) => vhost_user),
+  net("socket", ({ vhost_socket }) => vhost_socket !== undefined),
+  net("rate limits", ({ rate_limiter_config }) => rate_limiter_config !== undefined),
+  net("iommu", ({ iommu }) => iommu),
   member("--fs", "fs"),
   { feature: "--pmem iommu", isUsed: (config) => config.pmem?.some(({ iommu }) => iommu) ?? false },
   member("--vdpa", "vdpa"),

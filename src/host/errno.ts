@@ -24,7 +24,10 @@ export const Errno = {
   EPIPE: 32,
   ENOSYS: 38,
   ETIME: 62,
+  EBADFD: 77,
+  EMSGSIZE: 90,
   EOPNOTSUPP: 95,
+  ENOBUFS: 105,
   ETIMEDOUT: 110,
   ECANCELED: 125,
 } as const;

@@ -15,6 +15,7 @@ import { PciSegment, type PciSegmentWiring } from "../devices/pci/segment.ts";
 import { Pvpanic, type PvpanicWiring } from "../devices/pvpanic.ts";
 import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts";
 import { type ConsoleWiring, consoleDevice } from "../devices/virtio/console/device.ts";
+import { type NetWiring, netDevice } from "../devices/virtio/net/device.ts";
 import { type PmemWiring, pmemDevice } from "../devices/virtio/pmem/device.ts";
 import { type RngWiring, rngDevice } from "../devices/virtio/rng/device.ts";
 import { type RtcWiring, rtcDevice } from "../devices/virtio/rtc/device.ts";
@@ -28,6 +29,7 @@ import type { BlockRef } from "../threads/block-ref.ts";
 export type VirtioWiring =
   | { readonly kind: "console"; readonly slot: number; readonly device: ConsoleWiring }
   | { readonly kind: "block"; readonly slot: number; readonly device: BlockWiring }
+  | { readonly kind: "net"; readonly slot: number; readonly device: NetWiring }
   | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring }
   | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring }
   | { readonly kind: "vsock"; readonly slot: number; readonly device: VsockWiring }
@@ -65,6 +67,8 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
       return consoleDevice(wiring.device.size);
     case "block":
       return blockDevice(wiring.device.settings);
+    case "net":
+      return netDevice(wiring.device.settings);
     case "rng":
       return rngDevice;
     case "pmem":

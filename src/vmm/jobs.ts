@@ -1,4 +1,5 @@
 import type { BlockWiring } from "../devices/virtio/block/device.ts";
+import type { NetWiring } from "../devices/virtio/net/device.ts";
 import type { VcpuHandle } from "../hypervisor/hypervisor.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
@@ -31,5 +32,12 @@ export interface IoJob extends JobBase {
 /** Serve one queue of a block device. */
 export interface BlockJob extends JobBase {
   readonly device: BlockWiring;
+  readonly queue: number;
+}
+
+/** Serve one pair of queues of a network device. */
+export interface NetJob extends JobBase {
+  readonly device: NetWiring;
+  /** The pair's number. */
   readonly queue: number;
 }

@@ -1,6 +1,8 @@
 import type { VmResizeDisk } from "../config/schema/actions.ts";
+import type { NetConfig } from "../config/schema/net.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
+import { macText } from "../net/mac-address.ts";
 import type { DeviceNode, DeviceResource, DeviceTree, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
 import { deviceCounters } from "./device-counters.ts";
@@ -25,13 +27,23 @@ export class Life implements VmLife {
 
   /** Devices carry their generated identifiers; those with a fixed one keep it to themselves. */
   get config(): VmConfig {
-    const { disks, pmem, vsock } = this.#given;
+    const { disks, net, pmem, vsock } = this.#given;
     return {
       ...this.#given,
       ...(disks === undefined ? {} : { disks: this.#identified("block", disks) }),
+      ...(net === undefined ? {} : { net: this.#addressed(this.#identified("net", net)) }),
       ...(pmem === undefined ? {} : { pmem: this.#identified("pmem", pmem) }),
       ...(vsock === undefined ? {} : { vsock: this.#identified("vsock", [vsock])[0] ?? vsock }),
     };
+  }
+
+  /** Network devices with their generated addresses, which a reboot leaves them. */
+  #addressed(nets: readonly NetConfig[]): NetConfig[] {
+    const made = this.#virtio.flatMap((entry) => (entry.kind === "net" ? entry.device : []));
+    return nets.map((net, i) => {
+      const mac = made[i]?.settings.mac;
+      return mac === undefined ? net : { ...net, mac: macText(mac) };
+    });
   }
 
   get over(): Promise<LifeEnd> {

@@ -10,6 +10,7 @@ import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
 import { loadBoot } from "./boot-loader.ts";
+import type { QueueThread } from "./devices/builder.ts";
 import { CONSOLE_ID } from "./devices/console.ts";
 import type { JobBase } from "./jobs.ts";
 import { Machine } from "./machine.ts";
@@ -231,12 +232,22 @@ export class Vm {
   #startIo(machine: Machine): Promise<unknown>[] {
     const { threads } = this.#host;
     const { ioThread, queueThreads, serialInputFd } = machine;
-    const jobs = queueThreads.map(({ kind, thread, device, queue, affinity }) =>
-      threads.thread(kind, thread.name).run({ ...this.#job(thread, machine, affinity), device, queue }, this.#onNotice),
-    );
+    const jobs = queueThreads.map((entry) => this.#startQueue(entry, machine));
     const ioJob = { ...this.#job(ioThread, machine, undefined), serialInputFd };
     jobs.push(threads.thread("io", ioThread.name).run(ioJob, this.#onNotice));
     return jobs;
+  }
+
+  #startQueue(entry: QueueThread, machine: Machine): Promise<unknown> {
+    const { threads } = this.#host;
+    const { thread, queue, affinity } = entry;
+    const job = { ...this.#job(thread, machine, affinity), queue };
+    switch (entry.kind) {
+      case "block":
+        return threads.thread("block", thread.name).run({ ...job, device: entry.device }, this.#onNotice);
+      case "net":
+        return threads.thread("net", thread.name).run({ ...job, device: entry.device }, this.#onNotice);
+    }
   }
 
   /**

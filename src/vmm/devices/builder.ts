@@ -2,6 +2,7 @@ import type { Irqfd } from "../../devices/lines.ts";
 import type { BarKind } from "../../devices/pci/bar.ts";
 import { BarAllocator } from "../../devices/pci/bar-allocator.ts";
 import type { BlockWiring } from "../../devices/virtio/block/device.ts";
+import type { NetWiring } from "../../devices/virtio/net/device.ts";
 import { Bar0 } from "../../devices/virtio/transport/bar-layout.ts";
 import type { VirtioDevice } from "../../devices/virtio/transport/device.ts";
 import { TransportBlock, vectorsOf } from "../../devices/virtio/transport/state.ts";
@@ -42,7 +43,7 @@ interface QueueThreadOf<K extends string, W> {
 }
 
 /** A thread that serves one queue of a device, or one pair of queues, and does nothing else. */
-export type QueueThread = QueueThreadOf<"block", BlockWiring>;
+export type QueueThread = QueueThreadOf<"block", BlockWiring> | QueueThreadOf<"net", NetWiring>;
 
 /** What the PCI devices of a VM are made from. */
 export interface PciResources {

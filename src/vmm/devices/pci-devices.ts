@@ -3,6 +3,7 @@ import { PciBuilder, type PciResources } from "./builder.ts";
 import { placeConsole } from "./console.ts";
 import { placeDisk } from "./disk.ts";
 import { placeIvshmem } from "./ivshmem.ts";
+import { placeNet } from "./net.ts";
 import { placePmem } from "./pmem.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
@@ -15,11 +16,12 @@ import { placeWatchdog } from "./watchdog.ts";
  * @throws PciSlotError, BarSpaceError, SysError and the devices' own errors
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
-  const { disks = [], pmem = [] } = config;
+  const { disks = [], net: nets = [], pmem = [] } = config;
   const single = [config.console, config.rng, config.vsock ?? {}, config.rtc ?? {}, config.ivshmem ?? {}];
-  const builder = new PciBuilder(resources, [...single, ...disks, ...pmem]);
+  const builder = new PciBuilder(resources, [...single, ...disks, ...nets, ...pmem]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
+  for (const net of nets) placeNet(builder, net);
   placeRng(builder, config.rng);
   for (const device of pmem) placePmem(builder, device);
   if (config.vsock !== undefined) placeVsock(builder, config.vsock);

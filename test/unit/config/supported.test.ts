@@ -30,6 +30,7 @@ describe("supported", () => {
           "queue_affinity=[0@0],sparse=off,lock_granularity=full,_disable_io_uring=on,iommu=off,backing_files=off",
       ],
     },
+    { net: ["tap=t,mac=2e:89:a8:e4:92:4d,ip=10.0.0.1,mask=255.0.0.0,mtu=9000,num_queues=2,offload_ufo=off", "fd=[3]"] },
     { rng: ["src=/dev/random"], serial: ["file=/f"], console: ["off"], "debug-console": ["tty"] },
     { serial: ["tty"], console: ["null"], "debug-console": ["file=/f"] },
     {
@@ -61,7 +62,10 @@ describe("refused by name", () => {
     [{ disk: ["path=p,backing_files=on"] }, "--disk backing_files"],
     [{ disk: ["path=p,image_type=qcow2"] }, "--disk image_type other than raw"],
     [{ disk: ["path=p", "path=q,iommu=on"] }, "--disk iommu"],
-    [{ net: ["tap="] }, "--net"],
+    [{ memory: ["shared=on"], net: ["vhost_user=on,socket=s"] }, "--net vhost_user"],
+    [{ net: ["socket=s"] }, "--net socket"],
+    [{ net: ["tap=t", "tap=u,ops_size=1,ops_refill_time=1"] }, "--net rate limits"],
+    [{ net: ["tap=t,iommu=on"] }, "--net iommu"],
     [{ memory: ["shared=on"], fs: ["tag=t,socket=s"] }, "--fs"],
     [{ pmem: ["file=f,iommu=on"] }, "--pmem iommu"],
     [{ vsock: ["cid=3,socket=s,iommu=on"] }, "--vsock iommu"],
@@ -94,9 +98,9 @@ describe("refused by name", () => {
   for (const [options, feature] of cases) test(feature, () => expect(refused(options)).toContain(feature));
 
   test("all at once", () => {
-    expect(refused({ net: ["tap="], landlock: [] })).toEqual(["--net", "--landlock"]);
-    const error = thrown(() => refuseUnsupportedConfig(configOf({ net: ["tap="], landlock: [] })));
-    expect(error instanceof Error && error.message).toContain("--net, --landlock");
+    expect(refused({ balloon: ["size=1M"], landlock: [] })).toEqual(["--balloon", "--landlock"]);
+    const error = thrown(() => refuseUnsupportedConfig(configOf({ balloon: ["size=1M"], landlock: [] })));
+    expect(error instanceof Error && error.message).toContain("--balloon, --landlock");
   });
 });
 

@@ -109,19 +109,20 @@ export class DescriptorChain {
    * Describes the device-readable bytes from `skip` on as an iovec array.
    * @param table the array as 32-bit words, in mapped memory; its length limits how many elements are written
    * @param limit describe at most this many bytes
+   * @param at the first element to write
    * @returns how many elements were written
    */
-  readableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY): number {
-    return this.#iovecs(table, 0, this.readableCount, skip, limit);
+  readableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY, at = 0): number {
+    return this.#iovecs(table, 0, this.readableCount, skip, limit, at);
   }
 
   /** As `readableIovecs`, for the device-writable bytes. */
-  writableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY): number {
-    return this.#iovecs(table, this.readableCount, this.count, skip, limit);
+  writableIovecs(table: Uint32Array, skip: number, limit: number = Number.POSITIVE_INFINITY, at = 0): number {
+    return this.#iovecs(table, this.readableCount, this.count, skip, limit, at);
   }
 
-  #iovecs(table: Uint32Array, first: number, end: number, skip: number, limit: number): number {
-    const capacity = table.length >>> 2;
+  #iovecs(table: Uint32Array, first: number, end: number, skip: number, limit: number, at: number): number {
+    const capacity = (table.length >>> 2) - at;
     let written = 0;
     let ahead = skip;
     let left = limit;
@@ -132,7 +133,7 @@ export class DescriptorChain {
         continue;
       }
       const bytes = Math.min(length - ahead, left);
-      setIovec(table, written++, (this.hvas[i] ?? 0) + ahead, bytes);
+      setIovec(table, at + written++, (this.hvas[i] ?? 0) + ahead, bytes);
       left -= bytes;
       ahead = 0;
     }

@@ -177,6 +177,20 @@ export class BackEndQueue {
     return NO_CHAIN;
   }
 
+  /** As `take` for whoever may yet put back what it took last: a bad chain stays where it is, for `take` to deal with. */
+  takeNext(): number {
+    const { ring } = this;
+    if (ring === undefined) return NO_CHAIN;
+    try {
+      return ring.pop();
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      if (error.head === undefined) this.fail(error);
+      else ring.unpop(error.head);
+      return NO_CHAIN;
+    }
+  }
+
   /**
    * Takes another chain while the last one is held. A bad one is left for the next `take`, so that chains go back in order
    * and the last can still be taken back.

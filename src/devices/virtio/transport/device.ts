@@ -45,4 +45,15 @@ export interface VirtioDevice {
    * @param value bits 31:0 of what is written
    */
   writeConfig?(config: Uint8Array, offset: number, size: number, value: number): void;
+  /**
+   * Brings fields of the configuration up to date that depend on something else, before a driver reads any, under the
+   * device's lock.
+   * @param hasFeature whether the driver accepted a feature bit
+   * @param state the device's `stateWords`
+   */
+  refreshConfig?(config: Uint8Array, hasFeature: (bit: number) => boolean, state: Uint32Array): void;
+  /** Told when the driver has reset the device. @param state the device's `stateWords` */
+  reset?(state: Uint32Array): void;
+  /** Told when the device's state has been put back from a snapshot. @param state the device's `stateWords` */
+  restored?(state: Uint32Array): void;
 }

@@ -55,6 +55,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   readonly #common: CommonConfig;
   readonly #handover: QueueHandover;
   readonly #threads: readonly ThreadControl[];
+  readonly #hasFeature = (bit: number): boolean => this.hasFeature(bit);
   /** The access that goes through the window in configuration space. */
   readonly #window = new BusAccess();
 
@@ -115,6 +116,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     this.#pci.validate();
     this.#msix.validate();
     this.#common.validate();
+    this.#device.restored?.(state.device);
     this.#connect();
     this.#msix.connect();
     if (state.resetting !== 0) this.#finishReset();
@@ -259,6 +261,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     const { size } = access;
     block.lock.acquire();
     if (Atomics.exchange(state.configChanged, 0, 0) !== 0) state.generation = (state.generation + 1) & 0xff;
+    this.#device.refreshConfig?.(config, this.#hasFeature, state.device);
     if (offset + size <= config.length) {
       access.lo = littleEndian(config, offset, Math.min(size, 4));
       if (size === 8) access.hi = littleEndian(config, offset + 4, 4);
@@ -365,6 +368,7 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   #finishReset(): void {
     const state = this.#state;
     this.#common.reset();
+    this.#device.reset?.(state.device);
     Atomics.store(state.configChanged, 0, 0);
     state.active = 0;
     state.resetting = 0;

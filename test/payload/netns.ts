@@ -1,0 +1,33 @@
+import { findTool } from "../setup/exec.ts";
+
+/**
+ * A command in a network namespace of its own, which goes away with it: there it may make and configure interfaces.
+ * @param setup shell commands that go before; `ip` is in the path
+ */
+export function inNetworkNamespace(setup: string, command: readonly string[]): string[] {
+  const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
+  const path = `PATH=$PATH:/usr/sbin:/sbin`;
+  return ["unshare", "--net", ...asRoot, "sh", "-ec", `${path}\n${setup}\nexec "$@"`, "sh", ...command];
+}
+
+/** Whether there can be network namespaces with TAP interfaces here. */
+export function hasNetworkNamespaces(): boolean {
+  if (findTool("ip") === undefined) return false;
+  return Bun.spawnSync(inNetworkNamespace("ip tuntap add mode tap", ["true"])).success;
+}
+
+/**
+ * Shell commands that make two TAP interfaces on a bridge, so that what is sent to one comes out of the other, and nothing
+ * else but what their users send.
+ * @param flags of the first one's `ip tuntap add`
+ */
+export function bridgedTaps(a: string, b: string, flags = ""): string {
+  return [
+    "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
+    `ip tuntap add dev ${a} mode tap ${flags}`,
+    `ip tuntap add dev ${b} mode tap`,
+    "ip link add bridge type bridge",
+    ...[a, b].map((tap) => `ip link set dev ${tap} master bridge txqueuelen 4000 up`),
+    "ip link set dev bridge up",
+  ].join("\n");
+}
