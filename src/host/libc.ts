@@ -53,6 +53,7 @@ const functions = {
   gettid: { args: [], returns: "i32" },
   getpid: { args: [], returns: "i32" },
   sigaction: { args: ["i32", "u64", "u64"], returns: "i32" },
+  sched_getaffinity: { args: ["i32", "u64", "u64"], returns: "i32" },
   sched_setaffinity: { args: ["i32", "u64", "u64"], returns: "i32" },
   tcgetattr: { args: ["i32", "u64"], returns: "i32" },
   tcsetattr: { args: ["i32", "i32", "u64"], returns: "i32" },

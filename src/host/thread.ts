@@ -62,6 +62,19 @@ export function isolateCores(scope: "thread" | "process"): void {
   libc.prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, type, 0);
 }
 
+/** Bytes of a set of host CPUs: as many as any kernel knows. */
+const CPU_SET_BYTES = 1024;
+
+/** The host CPUs that the calling thread may run on. @throws SysError */
+export function threadAffinity(): number[] {
+  const { u8, address } = scratch();
+  u8.fill(0, 0, CPU_SET_BYTES);
+  check(libc.sched_getaffinity(0, CPU_SET_BYTES, address), "read the thread's CPUs");
+  const cpus: number[] = [];
+  for (let cpu = 0; cpu < CPU_SET_BYTES * 8; cpu++) if (((u8[cpu >> 3] ?? 0) & (1 << (cpu & 7))) !== 0) cpus.push(cpu);
+  return cpus;
+}
+
 /**
  * Binds the calling thread to host CPUs.
  * @param cpus host CPU numbers below 8192
@@ -69,11 +82,11 @@ export function isolateCores(scope: "thread" | "process"): void {
  */
 export function setThreadAffinity(cpus: readonly number[]): void {
   const { u8, address } = scratch();
-  const size = 1024;
-  u8.fill(0, 0, size);
+  u8.fill(0, 0, CPU_SET_BYTES);
   for (const cpu of cpus) {
-    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= size * 8) throw new RangeError(`host CPU ${cpu} out of range`);
+    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= CPU_SET_BYTES * 8)
+      throw new RangeError(`host CPU ${cpu} out of range`);
     u8[cpu >> 3] = (u8[cpu >> 3] ?? 0) | (1 << (cpu & 7));
   }
-  check(libc.sched_setaffinity(0, size, address), `bind the thread to CPUs ${cpus.join(",")}`);
+  check(libc.sched_setaffinity(0, CPU_SET_BYTES, address), `bind the thread to CPUs ${cpus.join(",")}`);
 }

@@ -1,4 +1,4 @@
-import { setThreadAffinity } from "../host/thread.ts";
+import { setThreadAffinity, threadAffinity } from "../host/thread.ts";
 import { blockAt } from "../threads/block-ref.ts";
 import { ThreadControl } from "../threads/control.ts";
 import type { JobBase } from "./jobs.ts";
@@ -9,7 +9,13 @@ export class AffinityError extends Error {
   override readonly name = "AffinityError";
 }
 
-function bind(name: string, cpus: readonly number[]): void {
+/** Where the thread ran before a job bound it: it does so again for the next job that does not. */
+let unbound: readonly number[] | undefined;
+
+function place(name: string, affinity: readonly number[] | undefined): void {
+  if (affinity !== undefined) unbound ??= threadAffinity();
+  const cpus = affinity ?? unbound;
+  if (cpus === undefined) return;
   try {
     setThreadAffinity(cpus);
   } catch (cause) {
@@ -30,7 +36,7 @@ export function onThread<T>(job: JobBase, work: (control: ThreadControl) => T): 
   control.enter(name);
   try {
     startThreadLog(name, log);
-    if (affinity !== undefined) bind(name, affinity);
+    place(name, affinity);
     return work(control);
   } finally {
     control.leave();
