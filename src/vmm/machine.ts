@@ -108,7 +108,7 @@ export class Machine implements Disposable {
       memorySlots,
       ioThread: this.ioThread,
       console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
-      rateLimiters: new RateLimiters(this.arena, config.rate_limit_groups),
+      rateLimiters: new RateLimiters(this.arena, descriptors, config.rate_limit_groups),
     });
     this.queueThreads = queueThreads;
     const block = (size: number): BlockRef => refTo(this.arena.allocate(size));

@@ -18,6 +18,15 @@ test("virtio-rng fills buffers with noise", async () => {
   expectPass(await runOnVmm("rng", { extra: ["--rng", "src=/dev/urandom"] }));
 });
 
+test("virtio-rng behind a rate limit fills all buffers, in the time it takes", async () => {
+  // The guest asks for 64 KiB more than the bucket holds.
+  const refillMs = 1500;
+  const limits = `bw_size=65536,bw_refill_time=${refillMs},ops_size=1000,ops_refill_time=1`;
+  const outcome = await runOnVmm("rng", { extra: ["--rng", `src=/dev/urandom,${limits}`] });
+  expectPass(outcome);
+  expect(outcome.elapsedMs).toBeGreaterThan(refillMs);
+});
+
 describe("virtio-console", () => {
   test("input, output and a new window size on a terminal", async () => {
     const machine = await startOnVmm("console", { console: "tty", serial: "off", terminal: true });

@@ -3,12 +3,14 @@ import { parseInteger, U32 } from "../grammar/integers.ts";
 import { unquote } from "../grammar/text.ts";
 import { type Config, objectSchema, optional, required, withDefault } from "./object-schema.ts";
 import { pciMembers, pciMembersWithoutIommu } from "./pci-keys.ts";
+import { rateLimiter } from "./rate-limiter.ts";
 import type { ReadableType } from "./value-type.ts";
 import { bool, integerList, path, size, string, u16, u32, usize } from "./value-types.ts";
 
 export const rngSchema = objectSchema("RngConfig", () => ({
   ...pciMembers,
   src: withDefault(path, "/dev/urandom", "source of entropy", { json: { required: true } }),
+  rate_limiter_config: rateLimiter,
 }));
 export type RngConfig = Config<typeof rngSchema>;
 

@@ -1,7 +1,15 @@
 import { monotonicNs } from "../../host/clock.ts";
-import { libc } from "../../host/libc.ts";
-import { createTimerFd, setTimerFd } from "../../host/timerfd.ts";
-import type { RateLimiter } from "./rate-limiter.ts";
+import { setTimerFd } from "../../host/timerfd.ts";
+import type { BlockRef } from "../../threads/block-ref.ts";
+import { RateLimiter } from "./rate-limiter.ts";
+
+/** A gate as plain data. */
+export interface RateGateWiring {
+  /** The filled `RateLimiter`, that others may share. */
+  readonly limiter: BlockRef;
+  /** A timer for this gate alone (`createTimerFd`). */
+  readonly timerFd: number;
+}
 
 /**
  * A queue's way through its rate limiter, on the queue's thread. The gate closes behind an operation whose tokens are not
@@ -11,17 +19,17 @@ import type { RateLimiter } from "./rate-limiter.ts";
  * afterwards, and starts the next when the gate is open.
  */
 export class RateGate {
-  /** Becomes readable when a closed gate opens. Nobody has to read it. */
+  /** Becomes readable when a closed gate opens. Nobody has to read it: it is to be watched edge-triggered. */
   readonly timerFd: number;
   readonly #limiter: RateLimiter;
   readonly #clock: () => number;
   #opensAt = 0;
 
-  /** @param clock gives nanoseconds, those of `monotonicNs` but in tests. @throws SysError */
-  constructor(limiter: RateLimiter, clock = monotonicNs) {
-    this.#limiter = limiter;
+  /** @param clock gives nanoseconds, those of `monotonicNs` but in tests */
+  constructor({ limiter, timerFd }: RateGateWiring, clock = monotonicNs) {
+    this.#limiter = new RateLimiter(limiter);
     this.#clock = clock;
-    this.timerFd = createTimerFd();
+    this.timerFd = timerFd;
   }
 
   /**
@@ -47,10 +55,5 @@ export class RateGate {
   giveUp(bytes: number): void {
     this.#limiter.giveBack(bytes);
     this.#opensAt = 0;
-  }
-
-  /** The gate is not used any more. */
-  close(): void {
-    libc.close(this.timerFd);
   }
 }

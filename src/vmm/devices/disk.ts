@@ -53,14 +53,15 @@ function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
     (open) => open.close(),
   );
   for (const warning of image.warnings) log.warn(warning);
+  const queues = Math.max(1, disk.num_queues);
   return {
     image: image.image,
     engine: disk.disable_io_uring ? "synchronous" : "io_uring",
-    queues: Math.max(1, disk.num_queues),
+    queues,
     queueSize: disk.queue_size,
     sparse: disk.sparse,
     serial: new TextEncoder().encode(disk.serial ?? image.defaultSerial),
     protectFirstSector: image.protectFirstSector,
-    rateLimiter: builder.resources.rateLimiters.of(disk.rate_limiter_config, disk.rate_limit_group),
+    gates: builder.resources.rateLimiters.gates(queues, disk.rate_limiter_config, disk.rate_limit_group),
   };
 }

@@ -17,7 +17,8 @@ export class EntropySourceError extends Error {
 export function placeRng(builder: PciBuilder, config: RngConfig): void {
   const sourceFd = builder.resources.descriptors.own(openSource(config.src));
   const transport = builder.transport(config.id ?? RNG_ID, rngDevice);
-  builder.wirings.push({ kind: "rng", slot: builder.slot(config), device: { transport, sourceFd } });
+  const gate = builder.resources.rateLimiters.gates(1, config.rate_limiter_config)?.[0];
+  builder.wirings.push({ kind: "rng", slot: builder.slot(config), device: { transport, sourceFd, gate } });
 }
 
 /** @throws EntropySourceError */

@@ -8,6 +8,7 @@ import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
+import { openGate } from "./open-gate.ts";
 
 /** What a back end is made from on the thread that serves it. */
 interface IoThread {
@@ -24,8 +25,10 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
   switch (entry.kind) {
     case "console":
       return ({ loop, memory }) => new ConsoleBackEnd(loop, entry.device, memory);
-    case "rng":
-      return ({ loop, memory }) => new RngBackEnd(loop, entry.device, memory);
+    case "rng": {
+      const gate = await openGate(entry.device.gate);
+      return ({ loop, memory }) => new RngBackEnd(loop, entry.device, memory, gate);
+    }
     case "pmem": {
       const { PmemBackEnd } = await import("../../devices/virtio/pmem/back-end.ts");
       return ({ loop, memory }) => new PmemBackEnd(loop, entry.device, memory);

@@ -276,7 +276,13 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     "offload_ufo=off": { offload_ufo: false },
     "offload_csum=off": { offload_csum: false },
   },
-  rng: { "src=/dev/hwrng": { src: "/dev/hwrng" }, "iommu=on": { iommu: true } },
+  rng: {
+    "src=/dev/hwrng": { src: "/dev/hwrng" },
+    "iommu=on": { iommu: true },
+    "bw_size=1,bw_refill_time=2": {
+      rate_limiter_config: { bandwidth: { size: 1, one_time_burst: 0, refill_time: 2 } },
+    },
+  },
   rtc: { "id=r": { id: "r" } },
   balloon: {
     "size=1M": { size: MIB },

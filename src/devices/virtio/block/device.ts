@@ -2,7 +2,7 @@ import type { RawImage } from "../../../block/disk-image.ts";
 import type { IoEngineKind } from "../../../block/open-disk.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import { scratch } from "../../../host/scratch.ts";
-import type { BlockRef } from "../../../threads/block-ref.ts";
+import type { RateGateWiring } from "../../rate-limit/rate-gate.ts";
 import { type VirtioDevice, VirtioType } from "../transport/device.ts";
 import { VirtioFeature } from "../transport/features.ts";
 import type { VirtioPciWiring } from "../transport/wiring.ts";
@@ -22,8 +22,8 @@ export interface BlockSettings {
   readonly serial: Uint8Array;
   /** Refuse writes that start at sector 0 (`DiskImage.protectFirstSector`). */
   readonly protectFirstSector: boolean;
-  /** The opened `RateLimiter` of the disk, that it may share with others; undefined without limits. */
-  readonly rateLimiter: BlockRef | undefined;
+  /** What the requests of each queue have to pass; undefined without limits. */
+  readonly gates: readonly RateGateWiring[] | undefined;
 }
 
 /** A block device as plain data. */

@@ -1,24 +1,28 @@
 import { openDisk } from "../../../block/open-disk.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import type { ThreadControl } from "../../../threads/control.ts";
-import { RateGate } from "../../rate-limit/rate-gate.ts";
-import { RateLimiter } from "../../rate-limit/rate-limiter.ts";
+import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import { BackEnd } from "../transport/back-end.ts";
 import { BlockQueue } from "./block-queue.ts";
 import { type BlockWiring, blockDevice } from "./device.ts";
 
 /**
  * Serves a queue of a block device on the calling thread until `control` asks it to stop.
+ * @param gate what requests have to pass; without it they are not limited
  * @throws SysError when the host cannot do I/O any more
  */
-export function serveBlockQueue(wiring: BlockWiring, index: number, memory: GuestMemory, control: ThreadControl): void {
+export function serveBlockQueue(
+  wiring: BlockWiring,
+  index: number,
+  memory: GuestMemory,
+  control: ThreadControl,
+  gate?: RateGate,
+): void {
   const { transport, settings } = wiring;
   const backEnd = new BackEnd(blockDevice(settings), transport, memory);
   const queue = backEnd.queues[index];
   if (queue === undefined) throw new RangeError(`${transport.id} has no queue ${index}`);
   const disk = openDisk(settings.image, settings.engine, settings.queueSize, settings.queueSize);
-  const gate = settings.rateLimiter && new RateGate(new RateLimiter(settings.rateLimiter));
   new BlockQueue(backEnd, queue, settings, disk, memory, control, gate).run();
-  gate?.close();
   disk.close();
 }

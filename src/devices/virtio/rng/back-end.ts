@@ -6,6 +6,7 @@ import { errno, libc } from "../../../host/libc.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { logger } from "../../../threads/log.ts";
 import type { IoClient, IoLoop, Watch } from "../../io-loop.ts";
+import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import { NO_CHAIN } from "../queue/queue.ts";
 import { BackEnd, type BackEndQueue } from "../transport/back-end.ts";
 import { type RngWiring, rngDevice } from "./device.ts";
@@ -21,9 +22,13 @@ export class RngBackEnd implements IoClient {
   readonly #sourceFd: number;
   readonly #source: Watch;
   readonly #iovecs = iovecTable();
+  readonly #gate: RateGate | undefined;
 
-  /** @throws SysError */
-  constructor(loop: IoLoop, wiring: RngWiring, memory: GuestMemory) {
+  /**
+   * @param gate what requests have to pass; without it they are not limited
+   * @throws SysError
+   */
+  constructor(loop: IoLoop, wiring: RngWiring, memory: GuestMemory, gate?: RateGate) {
     const backEnd = new BackEnd(rngDevice, wiring.transport, memory);
     const [queue] = backEnd.queues;
     this.#queue = queue;
@@ -32,6 +37,8 @@ export class RngBackEnd implements IoClient {
       this.#source.set(0);
       this.#fill();
     });
+    this.#gate = gate;
+    if (gate !== undefined) loop.watch(gate.timerFd, () => this.#fill()).set(EpollEvent.IN | EpollEvent.ET);
     if (queue !== undefined)
       loop
         .watch(queue.doorbell, () => {
@@ -59,6 +66,10 @@ export class RngBackEnd implements IoClient {
     const ring = queue?.ring;
     if (queue === undefined || ring === undefined) return;
     for (let chains = 0; chains < ring.size; chains++) {
+      if (this.#gate?.isOpen === false) {
+        queue.publish();
+        return;
+      }
       const head = queue.take();
       if (head === NO_CHAIN) {
         queue.publish();
@@ -78,6 +89,8 @@ export class RngBackEnd implements IoClient {
       }
       if (filled < 0) log.warn("cannot read the source of entropy");
       ring.complete(head, Math.max(0, filled));
+      // How much the source gives is known afterwards: what follows waits until it is paid for.
+      this.#gate?.pass(Math.max(0, filled));
     }
     // More than a queue's worth at once: the other devices of this thread come first.
     queue.publish();

@@ -36,6 +36,7 @@ const INTENDED: readonly (readonly [reason: string, facts: RegExp])[] = [
   ["the network's address has no default", /^NetConfig\.(ip|mask) default: /],
   ["FlatVmdk images are accepted", /^DiskConfig\.image_type enum: /],
   ["a choice of words is told", /^(MemoryConfig\.hotplug_method|NetConfig\.vhost_mode) enum: - -> /],
+  ["the entropy device can be limited too", /^RngConfig\.rate_limiter_config /],
   ["a rate limiter takes no unknown members", /^RateLimiterConfig additionalProperties: - -> false$/],
   ["the device tree tells parents", /^DeviceNode\.parent type: - -> string$/],
   ["error bodies are described", /^ErrorTexts/],

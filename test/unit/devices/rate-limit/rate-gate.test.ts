@@ -3,7 +3,9 @@ import { RateGate } from "../../../../src/devices/rate-limit/rate-gate.ts";
 import { RateLimiter, type RateLimits } from "../../../../src/devices/rate-limit/rate-limiter.ts";
 import { monotonicNs } from "../../../../src/host/clock.ts";
 import { Epoll } from "../../../../src/host/epoll.ts";
+import { libc } from "../../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../../src/host/mmap.ts";
+import { createTimerFd } from "../../../../src/host/timerfd.ts";
 import { WorkerThread } from "../../../../src/threads/worker.ts";
 import type { TakerJob } from "./taker-worker.ts";
 
@@ -51,19 +53,19 @@ describe("a rate limiter", () => {
 });
 
 describe("a gate", () => {
-  const gates: RateGate[] = [];
+  const timers: number[] = [];
   afterAll(() => {
-    for (const gate of gates) gate.close();
+    for (const timer of timers) libc.close(timer);
   });
-  const gateOf = (made: RateLimiter, clock?: () => number) => {
-    const gate = new RateGate(made, clock);
-    gates.push(gate);
-    return gate;
+  const gateOf = (limits: Partial<RateLimits>, clock?: () => number) => {
+    const timerFd = createTimerFd();
+    timers.push(timerFd);
+    return new RateGate({ limiter: limiter(limits).block, timerFd }, clock);
   };
 
   test("closes behind an operation that has to wait, and opens when its tokens are there", () => {
     let now = 1000 * MS;
-    const gate = gateOf(limiter({ ops: bucket(1, 10) }).made, () => now);
+    const gate = gateOf({ ops: bucket(1, 10) }, () => now);
     expect(gate.isOpen).toBe(true);
     expect(gate.pass(1)).toBe(true);
     expect(gate.pass(1)).toBe(false);
@@ -80,7 +82,7 @@ describe("a gate", () => {
   });
 
   test("wakes who waits for its timer when it opens, again and again, though nobody reads it", () => {
-    const gate = gateOf(limiter({ ops: bucket(1, 20) }).made);
+    const gate = gateOf({ ops: bucket(1, 20) });
     const epoll = new Epoll();
     try {
       epoll.add(gate.timerFd, 7, 0x8000_0001);

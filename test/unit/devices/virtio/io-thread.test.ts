@@ -74,7 +74,7 @@ class Machine {
       control: shared,
       regions: this.memory.regions,
       console: { transport: this.console.wiring, size, inputFd, outputFd },
-      rng: { transport: this.rng.wiring, sourceFd },
+      rng: { transport: this.rng.wiring, sourceFd, gate: undefined },
     });
     control.waitFor(ThreadState.RUNNING, LIMIT_MS);
     this.console.openInterrupts();

@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { RateGate } from "../../../../../src/devices/rate-limit/rate-gate.ts";
 import { RateLimiter, type RateLimits } from "../../../../../src/devices/rate-limit/rate-limiter.ts";
 import { BlockRequest, BlockStatus } from "../../../../../src/devices/virtio/block/protocol.ts";
+import { libc } from "../../../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../../../src/host/mmap.ts";
+import { createTimerFd } from "../../../../../src/host/timerfd.ts";
 import { ThreadRequest } from "../../../../../src/threads/control.ts";
 import { DATA, Guest, image, RecordingDisk, STATUSES, serve, settings } from "./harness.ts";
 
@@ -18,22 +20,25 @@ describe("a queue behind a rate limiter", () => {
   let guest: Guest;
   let disk: RecordingDisk;
   let limiter: RateLimiter;
+  let timerFd: number;
 
   beforeEach(() => {
     now = 1000 * MS;
+    timerFd = createTimerFd();
     guest = new Guest(settings(image(SECTORS)));
     disk = new RecordingDisk();
   });
   afterEach(() => {
-    guest.gate?.close();
+    libc.close(timerFd);
     guest.close();
   });
 
   /** Starts the driver and lets it make requests; the steps follow, each when the device sleeps. */
   function run(limits: Partial<RateLimits>, make: () => void, ...steps: readonly (() => void)[]): void {
-    limiter = new RateLimiter(mapAnonymous(RateLimiter.size));
+    const block = mapAnonymous(RateLimiter.size);
+    limiter = new RateLimiter(block);
     limiter.fill({ bandwidth: undefined, ops: undefined, ...limits });
-    guest.gate = new RateGate(limiter, () => now);
+    guest.gate = new RateGate({ limiter: block, timerFd }, () => now);
     const start = (): void => {
       guest.start();
       make();

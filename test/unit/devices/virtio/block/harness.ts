@@ -49,7 +49,7 @@ export const settings = (of: RawImage, overrides: Partial<BlockSettings> = {}): 
   sparse: true,
   serial: new TextEncoder().encode("serial-of-20-bytes.."),
   protectFirstSector: false,
-  rateLimiter: undefined,
+  gates: undefined,
   ...overrides,
 });
 
