@@ -1,6 +1,6 @@
 import { _IO, _IOR } from "../host/ioctl.ts";
 
-/** Block device requests and flags of fallocate(2), as linux/fs.h and linux/falloc.h define them. */
+/** Block device requests, as linux/fs.h defines them. */
 
 const BLOCK = 0x12;
 
@@ -15,5 +15,3 @@ export const BlockRequest = {
   BLKPBSZGET: _IO(BLOCK, 123),
   BLKGETSIZE64: _IOR(BLOCK, 114, 8),
 } as const;
-
-export const AllocateFlag = { KEEP_SIZE: 0x01, PUNCH_HOLE: 0x02, ZERO_RANGE: 0x10 } as const;

@@ -1,7 +1,8 @@
 import { Errno } from "../host/errno.ts";
+import { AllocateFlag } from "../host/fallocate.ts";
 import { errno, libc } from "../host/libc.ts";
 import { mapAnonymous } from "../host/mmap.ts";
-import { AllocateFlag, BlockRequest } from "./linux-abi.ts";
+import { BlockRequest } from "./linux-abi.ts";
 
 const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = AllocateFlag;
 

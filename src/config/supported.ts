@@ -77,7 +77,7 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--fs", "fs"),
   { feature: "--pmem iommu", isUsed: (config) => config.pmem?.some(({ iommu }) => iommu) ?? false },
   member("--vdpa", "vdpa"),
-  member("--balloon", "balloon"),
+  { feature: "--balloon iommu", isUsed: ({ balloon }) => balloon?.iommu === true },
   { feature: "--rtc iommu", isUsed: ({ rtc }) => rtc?.iommu === true },
   member("--generic-vhost-user", "generic_vhost_user"),
   member("--device", "devices"),

@@ -13,6 +13,7 @@ import { HostBridge } from "../devices/pci/host-bridge.ts";
 import type { PlainFunction } from "../devices/pci/plain-function.ts";
 import { PciSegment, type PciSegmentWiring } from "../devices/pci/segment.ts";
 import { Pvpanic, type PvpanicWiring } from "../devices/pvpanic.ts";
+import { type BalloonWiring, balloonDevice } from "../devices/virtio/balloon/device.ts";
 import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts";
 import { type ConsoleWiring, consoleDevice } from "../devices/virtio/console/device.ts";
 import { type NetWiring, netDevice } from "../devices/virtio/net/device.ts";
@@ -33,6 +34,7 @@ export type VirtioWiring =
   | { readonly kind: "rng"; readonly slot: number; readonly device: RngWiring }
   | { readonly kind: "pmem"; readonly slot: number; readonly device: PmemWiring }
   | { readonly kind: "vsock"; readonly slot: number; readonly device: VsockWiring }
+  | { readonly kind: "balloon"; readonly slot: number; readonly device: BalloonWiring }
   | { readonly kind: "watchdog"; readonly slot: number; readonly device: WatchdogWiring }
   | { readonly kind: "rtc"; readonly slot: number; readonly device: RtcWiring };
 
@@ -75,6 +77,8 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
       return pmemDevice(wiring.device.region);
     case "vsock":
       return vsockDevice(wiring.device.cid);
+    case "balloon":
+      return balloonDevice(wiring.device.settings);
     case "watchdog":
       return watchdogDevice;
     case "rtc":

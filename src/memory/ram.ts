@@ -1,8 +1,9 @@
+import { fstatSync } from "node:fs";
 import { Errno, SysError } from "../host/errno.ts";
 import { check, errno, libc } from "../host/libc.ts";
 import { Madvise, MapFlag, mmap, munmap, PAGE_SIZE, Prot } from "../host/mmap.ts";
 import { cString } from "../host/scratch.ts";
-import { type Gpa, type Hva, hva } from "./address.ts";
+import { type Gpa, hva } from "./address.ts";
 import type { RamRegion } from "./guest-memory.ts";
 
 const MFD_CLOEXEC = 1;
@@ -31,9 +32,14 @@ export class RamError extends Error {
   override readonly name = "RamError";
 }
 
-/** A mapped region and the file it is a mapping of, when it has one. */
+/** A mapped region and what it is a mapping of, as plain data. */
 export interface BackedRegion extends RamRegion {
+  /** The file that is mapped from its start, when there is one. */
   readonly fd: number | undefined;
+  /** What is written goes to the file. */
+  readonly shared: boolean;
+  /** Bytes that the host gives and takes back at once; the region is a multiple of them. */
+  readonly pageSize: number;
 }
 
 /** Guest RAM, owned by the main thread: pages come from the host when first touched. */
@@ -48,7 +54,7 @@ export class GuestRam {
     const regions: BackedRegion[] = [];
     this.regions = regions;
     try {
-      for (const { gpa, size } of placement) regions.push({ gpa, size, ...map(size, backing) });
+      for (const { gpa, size } of placement) regions.push({ gpa, size, shared: backing.shared, ...map(size, backing) });
     } catch (error) {
       this.close();
       throw error;
@@ -64,8 +70,9 @@ export class GuestRam {
   }
 }
 
-function map(size: number, backing: RamBacking): { hva: Hva; fd: number | undefined } {
-  const unit = backing.hugepages ? (backing.hugepageSize ?? PAGE_SIZE) : PAGE_SIZE;
+function map(size: number, backing: RamBacking): Pick<BackedRegion, "hva" | "fd" | "pageSize"> {
+  const { hugepages } = backing;
+  const unit = hugepages ? (backing.hugepageSize ?? PAGE_SIZE) : PAGE_SIZE;
   if (size % unit !== 0)
     throw new RamError(`guest RAM of ${size} bytes is not a multiple of its page size of ${unit} bytes`);
   const fd = backing.shared || backing.hugepages ? backingFile(size, backing) : undefined;
@@ -82,7 +89,7 @@ function map(size: number, backing: RamBacking): { hva: Hva; fd: number | undefi
       ...(fd === undefined ? {} : { fd }),
     });
     advise(address, size, backing);
-    return { hva: hva(address), fd };
+    return { hva: hva(address), fd, pageSize: hugepages && fd !== undefined ? fstatSync(fd).blksize : PAGE_SIZE };
   } catch (cause) {
     if (fd !== undefined) libc.close(fd);
     throw new RamError(`cannot map ${size} bytes of guest RAM: ${advice(cause, backing)}`, { cause });

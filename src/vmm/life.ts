@@ -1,8 +1,10 @@
-import type { VmResizeDisk } from "../config/schema/actions.ts";
+import { UnsupportedError } from "../config/errors.ts";
+import type { VmResize, VmResizeDisk } from "../config/schema/actions.ts";
 import type { NetConfig } from "../config/schema/net.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
 import { macText } from "../net/mac-address.ts";
+import { guestRamBytes, resizeBalloon } from "./balloon.ts";
 import type { DeviceNode, DeviceResource, DeviceTree, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
 import { deviceCounters } from "./device-counters.ts";
@@ -17,7 +19,7 @@ const SETTLE_MS = 500;
 
 /** A VM as the state machine steers it. */
 export class Life implements VmLife {
-  readonly #given: VmConfig;
+  #given: VmConfig;
   readonly #vm: Vm;
 
   constructor(config: VmConfig, host: VmHost) {
@@ -78,6 +80,20 @@ export class Life implements VmLife {
 
   nmi(): void {
     this.#vm.nmi();
+  }
+
+  /** @throws BalloonError, UnsupportedError */
+  resize({ desired_vcpus: vcpus, desired_ram: ram, desired_balloon: balloon }: VmResize): void {
+    const { cpus, memory } = this.#given;
+    if ((vcpus ?? cpus.boot_vcpus) !== cpus.boot_vcpus || (ram ?? memory.size) !== memory.size)
+      throw new UnsupportedError(["vm.resize of vCPUs and RAM of a booted VM"]);
+    const { machine } = this.#vm;
+    if (balloon !== undefined && machine !== undefined) this.#given = resizeBalloon(machine, this.#given, balloon);
+  }
+
+  memoryActualSize(): number {
+    const { machine } = this.#vm;
+    return machine === undefined ? this.#given.memory.size : guestRamBytes(machine, this.#given);
   }
 
   /** Tells the guest the size of the terminal it is on. */

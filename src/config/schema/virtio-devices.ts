@@ -22,6 +22,9 @@ export const balloonSchema = objectSchema("BalloonConfig", () => ({
   size: withDefault(size, 0, "memory taken from the guest at first", { json: { required: true } }),
   deflate_on_oom: withDefault(bool, false, "give memory back when the guest runs out"),
   free_page_reporting: withDefault(bool, false, "have the guest report free pages"),
+  statistics: withDefault(bool, false, "have the guest tell its memory statistics, for vm.counters", {
+    json: { omitFalse: true },
+  }),
 }));
 export type BalloonConfig = Config<typeof balloonSchema>;
 

@@ -1,4 +1,5 @@
 import { GuestMemory, type RamRegion } from "../../memory/guest-memory.ts";
+import type { BackedRegion } from "../../memory/ram.ts";
 import type { BlockRef } from "../../threads/block-ref.ts";
 import type { PciWiring } from "../pci-devices.ts";
 import type { PlatformWiring } from "./platform-wiring.ts";
@@ -8,7 +9,7 @@ export interface MachineWiring {
   readonly vmFd: number;
   /** The interrupt routing table. */
   readonly routing: BlockRef;
-  readonly ram: readonly RamRegion[];
+  readonly ram: readonly BackedRegion[];
   /** Memory that devices give the guest. Like RAM, it may hold what other devices read and write: pages of a file, mostly. */
   readonly deviceMemory: readonly RamRegion[];
   readonly platform: PlatformWiring;

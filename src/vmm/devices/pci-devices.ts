@@ -1,4 +1,5 @@
 import type { VmConfig } from "../../config/schema/vm.ts";
+import { placeBalloon } from "./balloon.ts";
 import { PciBuilder, type PciResources } from "./builder.ts";
 import { placeConsole } from "./console.ts";
 import { placeDisk } from "./disk.ts";
@@ -17,7 +18,8 @@ import { placeWatchdog } from "./watchdog.ts";
  */
 export function makePciDevices(config: VmConfig, resources: PciResources): PciBuilder {
   const { disks = [], net: nets = [], pmem = [] } = config;
-  const single = [config.console, config.rng, config.vsock ?? {}, config.rtc ?? {}, config.ivshmem ?? {}];
+  const { vsock = {}, balloon = {}, rtc = {}, ivshmem = {} } = config;
+  const single = [config.console, config.rng, vsock, balloon, rtc, ivshmem];
   const builder = new PciBuilder(resources, [...single, ...disks, ...nets, ...pmem]);
   placeConsole(builder, config.console);
   for (const disk of disks) placeDisk(builder, disk);
@@ -25,6 +27,7 @@ export function makePciDevices(config: VmConfig, resources: PciResources): PciBu
   placeRng(builder, config.rng);
   for (const device of pmem) placePmem(builder, device);
   if (config.vsock !== undefined) placeVsock(builder, config.vsock);
+  if (config.balloon !== undefined) placeBalloon(builder, config.balloon);
   if (config.watchdog) placeWatchdog(builder);
   if (config.rtc !== undefined) placeRtc(builder, config.rtc);
   if (config.pvpanic) placePvpanic(builder);

@@ -5,6 +5,7 @@ import { RngBackEnd } from "../../devices/virtio/rng/back-end.ts";
 import type { VirtioWiring } from "../../machine/pci-devices.ts";
 import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import type { BackedRegion } from "../../memory/ram.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
@@ -14,6 +15,7 @@ import { openGate } from "./open-gate.ts";
 interface IoThread {
   readonly loop: IoLoop;
   readonly memory: GuestMemory;
+  readonly ram: readonly BackedRegion[];
   readonly notify: NoticeListener;
 }
 
@@ -32,6 +34,11 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
     case "pmem": {
       const { PmemBackEnd } = await import("../../devices/virtio/pmem/back-end.ts");
       return ({ loop, memory }) => new PmemBackEnd(loop, entry.device, memory);
+    }
+    case "balloon": {
+      const { BalloonBackEnd } = await import("../../devices/virtio/balloon/back-end.ts");
+      const { RamRelease } = await import("../../memory/ram-release.ts");
+      return ({ loop, memory, ram }) => new BalloonBackEnd(loop, entry.device, memory, new RamRelease(ram));
     }
     case "watchdog": {
       const { WatchdogBackEnd } = await import("../../devices/virtio/watchdog/back-end.ts");
@@ -62,7 +69,7 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
   onThread(job, (control) => {
     const memory = reachableMemory(machine);
     const loop = new IoLoop(control);
-    for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, notify }));
+    for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify }));
     if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);
     loop.run();
   });

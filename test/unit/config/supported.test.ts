@@ -41,6 +41,7 @@ describe("supported", () => {
     },
     { initramfs: ["i"], cmdline: ["c"] },
     { rtc: [], watchdog: [], pvpanic: [] },
+    { balloon: ["size=64M,deflate_on_oom=on,free_page_reporting=on,statistics=on"] },
   ];
   for (const options of cases) test(JSON.stringify(options), () => expect(refused(options)).toEqual([]));
 });
@@ -70,7 +71,10 @@ describe("refused by name", () => {
     [{ pmem: ["file=f,iommu=on"] }, "--pmem iommu"],
     [{ vsock: ["cid=3,socket=s,iommu=on"] }, "--vsock iommu"],
     [{ vdpa: ["path=p"] }, "--vdpa"],
-    [{ balloon: ["size=1M"] }, "--balloon"],
+    [
+      { platform: ["iommu_segments=[0]"], console: ["tty,iommu=on"], rng: ["iommu=on"], balloon: ["iommu=on"] },
+      "--balloon iommu",
+    ],
     [
       { platform: ["iommu_segments=[0]"], console: ["tty,iommu=on"], rng: ["iommu=on"], rtc: ["iommu=on"] },
       "--rtc iommu",
@@ -98,9 +102,9 @@ describe("refused by name", () => {
   for (const [options, feature] of cases) test(feature, () => expect(refused(options)).toContain(feature));
 
   test("all at once", () => {
-    expect(refused({ balloon: ["size=1M"], landlock: [] })).toEqual(["--balloon", "--landlock"]);
-    const error = thrown(() => refuseUnsupportedConfig(configOf({ balloon: ["size=1M"], landlock: [] })));
-    expect(error instanceof Error && error.message).toContain("--balloon, --landlock");
+    expect(refused({ igvm: ["g"], landlock: [] })).toEqual(["--igvm", "--landlock"]);
+    const error = thrown(() => refuseUnsupportedConfig(configOf({ igvm: ["g"], landlock: [] })));
+    expect(error instanceof Error && error.message).toContain("--igvm, --landlock");
   });
 });
 

@@ -169,6 +169,12 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     return this.#shared.counters;
   }
 
+  /** A 32-bit word of the device configuration; 0 where there is none. From any thread. */
+  configWord(word: number): number {
+    const { config } = this.#state;
+    return word >= 0 && word < config.length ? Atomics.load(config, word) : 0;
+  }
+
   /** Whether the driver accepted a feature bit. */
   hasFeature(bit: number): boolean {
     return (((this.#state.driverFeatures[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) !== 0;

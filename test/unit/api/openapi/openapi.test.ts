@@ -38,6 +38,7 @@ const INTENDED: readonly (readonly [reason: string, facts: RegExp])[] = [
   ["a choice of words is told", /^(MemoryConfig\.hotplug_method|NetConfig\.vhost_mode) enum: - -> /],
   ["the entropy device can be limited too", /^RngConfig\.rate_limiter_config /],
   ["a rate limiter takes no unknown members", /^RateLimiterConfig additionalProperties: - -> false$/],
+  ["a balloon can have the guest tell its statistics", /^BalloonConfig\.statistics /],
   ["the device tree tells parents", /^DeviceNode\.parent type: - -> string$/],
   ["error bodies are described", /^ErrorTexts/],
   ["an empty zone id is refused by name when it is used", /^VmMemoryZoneUpdateData\.id minLength: /],

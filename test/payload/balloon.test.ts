@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ApiClient } from "../../src/api/client/api-client.ts";
+import type { EndpointName } from "../../src/api/rest/endpoints.ts";
+import { scratchDir } from "../setup/cache.ts";
+import { expectPass } from "./expect.ts";
+import type { PayloadProcess } from "./process.ts";
+import { runOnVmm, startOnVmm } from "./vmm.ts";
+
+const MIB = 1 << 20;
+const RAM_MIB = 512;
+const GIVEN_MIB = 256;
+/** What a monitor may need more at one time than at another. */
+const SLACK_MIB = 24;
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await scratchDir("payload-balloon");
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const residentMib = ({ pid }: PayloadProcess): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+
+/** A client of a running monitor. */
+class Api implements Disposable {
+  readonly #client: ApiClient;
+
+  constructor(socket: string) {
+    this.#client = new ApiClient(socket);
+  }
+
+  ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
+    return this.#client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
+  }
+
+  resize(desired_balloon: number): number {
+    return this.ask("PUT", "vm.resize", { desired_balloon }).status;
+  }
+
+  get info() {
+    return JSON.parse(this.ask("GET", "vm.info").body);
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
+}
+
+describe("lists of pages: those given are gone, all others stay", () => {
+  test.each([
+    ["", "0", ""],
+    ["shared=on", "0", ",deflate_on_oom=on"],
+    ["", "4", ",deflate_on_oom=on,free_page_reporting=on"],
+    ["shared=on", "0x22", ",free_page_reporting=on,statistics=on"],
+  ])("memory %p, features %s", async (memory, features, options) => {
+    const bits = Number(features) | (options.includes("oom") ? 4 : 0) | (options.includes("reporting") ? 32 : 0);
+    const outcome = await runOnVmm("balloon", {
+      cmdline: `features=${bits} pages=${(64 * MIB) / 4096}`,
+      memory: ["size=128M", memory].filter((text) => text !== "").join(","),
+      extra: ["--balloon", `size=64M${options}`],
+    });
+    expectPass(outcome);
+  });
+});
+
+describe("vm.resize", () => {
+  test.each(["", ",shared=on"])("memory%s comes back to the host and goes to the guest again", async (memory) => {
+    const socket = join(folder, `api${memory.length}`);
+    const machine = await startOnVmm("balloon", {
+      cmdline: `size=${GIVEN_MIB}M`,
+      memory: `size=${RAM_MIB}M${memory}`,
+      extra: ["--balloon", "size=0", "--api-socket", `path=${socket}`],
+    });
+    await machine.nextLine((line) => line === "GIVEN 0");
+    using api = new Api(socket);
+    const full = residentMib(machine);
+    expect(full).toBeGreaterThan(GIVEN_MIB);
+    expect(api.info.memory_actual_size).toBe(RAM_MIB * MIB);
+
+    expect(api.resize(GIVEN_MIB * MIB)).toBe(204);
+    await machine.nextLine((line) => line === `GIVEN ${(GIVEN_MIB * MIB) / 4096}`);
+    expect(residentMib(machine)).toBeLessThan(full - GIVEN_MIB + SLACK_MIB);
+    expect(api.info).toMatchObject({
+      memory_actual_size: (RAM_MIB - GIVEN_MIB) * MIB,
+      config: { balloon: { size: GIVEN_MIB * MIB } },
+    });
+
+    for (const size of [RAM_MIB * MIB, 2 ** 60]) {
+      const { status, body } = api.ask("PUT", "vm.resize", { desired_balloon: size });
+      expect(status).toBe(500);
+      expect(body).toContain("not below the guest's RAM");
+    }
+    expect(api.ask("PUT", "vm.pause").status).toBe(204);
+    expect(api.resize(100 * MIB + 4095)).toBe(204);
+    expect(api.ask("PUT", "vm.resume").status).toBe(204);
+    await machine.nextLine((line) => line === `GIVEN ${(100 * MIB) / 4096}`);
+    expect(api.info.memory_actual_size).toBe((RAM_MIB - 100) * MIB);
+    expect(api.resize(0)).toBe(204);
+    expectPass(await machine.outcome());
+  });
+
+  test("a VM without a balloon says so", async () => {
+    const socket = join(folder, "none");
+    const machine = await startOnVmm("powerbutton", { extra: ["--api-socket", `path=${socket}`] });
+    await machine.nextLine((line) => line.startsWith("READY"));
+    using api = new Api(socket);
+    const { status, body } = api.ask("PUT", "vm.resize", { desired_balloon: MIB });
+    expect(status).toBe(500);
+    expect(body).toContain("the VM has no balloon");
+    machine.signal("SIGTERM");
+    await machine.outcome();
+  });
+});
