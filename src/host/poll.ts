@@ -6,7 +6,7 @@ import { i32, struct, u16 } from "./struct.ts";
 export const pollfd = struct("pollfd", { fd: i32, events: u16, revents: u16 });
 
 /** Events of poll(2) (asm-generic/poll.h). HUP is reported whether asked for or not. */
-export const PollEvent = { OUT: 0x004, HUP: 0x010, RDHUP: 0x2000 } as const;
+export const PollEvent = { IN: 0x001, OUT: 0x004, HUP: 0x010, RDHUP: 0x2000 } as const;
 
 const block = mapAnonymous(pollfd.size);
 const request = pollfd.at(block);
@@ -27,4 +27,14 @@ export function pollNow(fd: number, events: number): number {
   request.fd = fd;
   request.events = events;
   return libc.poll(block.address, 1, 0) === 1 ? request.revents : 0;
+}
+
+/**
+ * Waits until there is something to read, be it the end.
+ * @returns whether there is; false on a time-out or a signal
+ */
+export function waitReadable(fd: number, timeoutMs: number): boolean {
+  request.fd = fd;
+  request.events = PollEvent.IN;
+  return libc.poll(block.address, 1, timeoutMs) === 1;
 }

@@ -223,6 +223,16 @@ export function connectTo(path: string): number {
   );
 }
 
+/** Two connected blocking sockets. @throws SysError */
+export function socketPair(): readonly [number, number] {
+  const { view, address } = scratch();
+  check(
+    libc.socketpair(Socket.AF_UNIX, Socket.SOCK_STREAM | Socket.SOCK_CLOEXEC, 0, address),
+    "make a pair of sockets",
+  );
+  return [view.getInt32(0, true), view.getInt32(4, true)];
+}
+
 /**
  * A non-blocking socket connected to a path, or a negated errno: that nobody listens there may be no error to the caller.
  * EAGAIN says that somebody does, and that too many wait already.

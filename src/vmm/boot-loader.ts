@@ -37,7 +37,7 @@ export async function loadBoot(config: VmConfig, plan: MachinePlan, memory: Gues
     controllers: plan.space.controllers,
     serial: config.serial.mode !== "Off",
     fwCfg: false,
-    tpm: false,
+    tpm: config.tpm !== undefined,
     nestedHyperV: config.cpus.nested && config.cpus.kvm_hyperv,
   });
   memory.write(acpi.base, acpi.bytes);

@@ -26,6 +26,7 @@ import { RateLimiters } from "./devices/rate-limiters.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
 import { MemorySlots } from "./memory-slots.ts";
+import { connectTpm } from "./tpm.ts";
 import { VmThread } from "./vm-thread.ts";
 
 const log = logger("machine");
@@ -96,6 +97,7 @@ export class Machine implements Disposable {
         debugConsole?.outputFd === undefined
           ? undefined
           : { port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT, outputFd: debugConsole.outputFd },
+      tpm: config.tpm && connectTpm(config.tpm.socket, descriptors),
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");

@@ -361,6 +361,18 @@ describe("--ivshmem", () => {
   ]);
 });
 
+describe("--tpm", () => {
+  const tpm = (path: string): string[] => vm("--tpm", `socket=${path}`);
+  const advice = /give --tpm the control socket of a running swtpm/;
+  refused([
+    ["missing", () => tpm(fixture("missing")), advice],
+    ["a file", () => tpm(fixture("random")), advice],
+    ["a directory", () => tpm(fixture("folder")), advice],
+    ["no path", () => tpm(""), /give socket=<value>/],
+    ["a long path", () => tpm("x".repeat(108)), /cannot be the path of a socket: 1 to 107 bytes are possible/],
+  ]);
+});
+
 describe("options of the VMM", () => {
   refused([
     ["a log in a missing folder", () => vm("--log-file", fixture("missing/log")), /its folder does not exist/],
@@ -517,7 +529,6 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--generic-vhost-user": ["--memory", "shared=on", "--generic-vhost-user", "device_type=net,socket=s,queue_sizes=[2]"],
   "--device": ["--device", "path=p"],
   "--user-device": ["--memory", "shared=on", "--user-device", "socket=s"],
-  "--tpm": ["--tpm", "socket=s"],
   "--watchdog": ["--watchdog"],
   "--pvpanic": ["--pvpanic"],
   "--pvmemcontrol": ["--pvmemcontrol"],

@@ -14,9 +14,10 @@ import type { MachineRequests, MsiRouter } from "../../devices/lines.ts";
 import { PciHotplug } from "../../devices/pci-hotplug.ts";
 import { PmTimer } from "../../devices/pm-timer.ts";
 import { Serial } from "../../devices/serial.ts";
+import { CRB_BYTES, CrbTpm } from "../../devices/tpm/crb.ts";
 import { signalEventFd } from "../../host/eventfd.ts";
 import { blockAt } from "../../threads/block-ref.ts";
-import { GSI, IO_APIC_BASE, PORTS } from "./platform.ts";
+import { GSI, IO_APIC_BASE, PORTS, TPM_BASE } from "./platform.ts";
 import type { PlatformWiring } from "./platform-wiring.ts";
 
 const IO_APIC_BYTES = 0x20;
@@ -41,11 +42,12 @@ export class PlatformDevices {
   readonly pciHotplug: PciHotplug;
   readonly #cmos: Cmos;
   readonly #pmTimer: PmTimer;
+  readonly #tpm: CrbTpm | undefined;
   readonly #wiring: PlatformWiring;
   readonly #services: PlatformServices;
 
   constructor(wiring: PlatformWiring, services: PlatformServices) {
-    const { cmos, ioapic, ged, cpuHotplug, pciHotplug, pmTimer, serial, startNs } = wiring;
+    const { cmos, ioapic, ged, cpuHotplug, pciHotplug, pmTimer, serial, startNs, tpm } = wiring;
     this.#wiring = wiring;
     this.#services = services;
     this.ioapic = new IoApic(blockAt(ioapic.block), ioapic.pins, services.router);
@@ -54,6 +56,7 @@ export class PlatformDevices {
     this.cpuHotplug = new CpuHotplug(blockAt(cpuHotplug.block), cpuHotplug.bootVcpus, cpuHotplug.maxVcpus);
     this.pciHotplug = new PciHotplug(blockAt(pciHotplug.block), pciHotplug.segments);
     this.#pmTimer = new PmTimer(blockAt(pmTimer), startNs);
+    if (tpm !== undefined) this.#tpm = new CrbTpm(tpm, TPM_BASE);
     if (serial !== undefined)
       this.serial = new Serial(blockAt(serial.block), sink(serial.outputFd), this.ioapic.line(GSI.serial), () =>
         signalEventFd(serial.wakeFd),
@@ -70,6 +73,7 @@ export class PlatformDevices {
       pciHotplug: this.pciHotplug,
       pmTimer: this.#pmTimer,
       ...(this.serial === undefined ? {} : { serial: this.serial }),
+      ...(this.#tpm === undefined ? {} : { tpm: this.#tpm }),
     };
   }
 
@@ -85,6 +89,7 @@ export class PlatformDevices {
     ports.add(PORTS.pmTimer, 4, this.#pmTimer);
     if (this.serial !== undefined) ports.add(PORTS.serial.base, PORTS.serial.count, this.serial);
     if (debugConsole !== undefined) ports.add(debugConsole.port, 1, new DebugConsole(sink(debugConsole.outputFd)));
+    if (this.#tpm !== undefined) mmio.add(TPM_BASE, CRB_BYTES, this.#tpm);
     mmio.add(IO_APIC_BASE, IO_APIC_BYTES, this.ioapic);
     mmio.add(ged.base, GED_BYTES, this.ged);
     mmio.add(cpuHotplug.base, CPU_HOTPLUG_BYTES, this.cpuHotplug);

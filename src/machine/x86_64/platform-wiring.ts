@@ -6,6 +6,8 @@ import type { Irqfd } from "../../devices/lines.ts";
 import { PciHotplug } from "../../devices/pci-hotplug.ts";
 import { PmTimer } from "../../devices/pm-timer.ts";
 import { Serial } from "../../devices/serial.ts";
+import { CrbTpm } from "../../devices/tpm/crb.ts";
+import type { TpmWiring } from "../../devices/tpm/state.ts";
 import { monotonicNs } from "../../host/clock.ts";
 import type { SharedArena } from "../../threads/arena.ts";
 import { type BlockRef, refTo } from "../../threads/block-ref.ts";
@@ -27,6 +29,7 @@ export interface PlatformWiring {
   readonly pmTimer: BlockRef;
   readonly serial: SerialWiring | undefined;
   readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
+  readonly tpm: TpmWiring | undefined;
 }
 
 /** The serial port: where its output goes (nowhere when undefined) and whom to wake when there is room for input. */
@@ -45,6 +48,7 @@ export interface PlatformPlan {
   readonly controllers: { readonly events: number; readonly cpuHotplug: number; readonly pciHotplug: number };
   readonly serial: { readonly outputFd: number | undefined; readonly wakeFd: number } | undefined;
   readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
+  readonly tpm: Omit<TpmWiring, "block"> | undefined;
 }
 
 /**
@@ -65,5 +69,6 @@ export function wirePlatform(arena: SharedArena, irqfd: () => Irqfd, plan: Platf
     pmTimer: block(PmTimer.blockSize),
     serial: serial === undefined ? undefined : { ...serial, block: block(Serial.blockSize) },
     debugConsole: plan.debugConsole,
+    tpm: plan.tpm && { ...plan.tpm, block: block(CrbTpm.blockSize) },
   };
 }

@@ -66,10 +66,13 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
   const backEnds = await Promise.all(machine.pci.devices.map(backEndOf));
   // The rest of the machine is here only for a serial port that has input: most have none, and it takes memory.
   const serialPort = serialInputFd === undefined ? undefined : await import("./serial-port.ts");
+  const { tpm } = machine.platform;
+  const tpmBackEnd = tpm === undefined ? undefined : await import("../../devices/tpm/back-end.ts");
   onThread(job, (control) => {
     const memory = reachableMemory(machine);
     const loop = new IoLoop(control);
     for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify }));
+    if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));
     if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);
     loop.run();
   });

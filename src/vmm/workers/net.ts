@@ -1,11 +1,11 @@
 import { serveNetPair } from "../../devices/virtio/net/serve-pair.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
+import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { NetJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 
 serveJobs((job: NetJob): void =>
   onThread(job, (control) => {
-    serveNetPair(job.device, job.queue, new GuestMemory(job.machine.ram), control);
+    serveNetPair(job.device, job.queue, reachableMemory(job.machine), control);
   }),
 );
