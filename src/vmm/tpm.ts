@@ -8,7 +8,7 @@ import { connectTo, receive, send, socketPair } from "../host/unix-socket.ts";
 import type { Descriptors } from "./descriptors.ts";
 
 /** swtpm may have to make a new TPM first, which takes it long on a busy host. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 const NEEDED =
   SwtpmCapability.INIT |
