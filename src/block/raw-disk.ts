@@ -5,7 +5,7 @@ import type { MemoryBlock } from "../host/memory-block.ts";
 import { munmap } from "../host/mmap.ts";
 import { Bounce, MAX_BOUNCE_BYTES } from "./bounce.ts";
 import type { Disk } from "./disk.ts";
-import type { RawImage } from "./disk-image.ts";
+import type { RawFile } from "./disk-image.ts";
 import type { IoEngine } from "./engine.ts";
 import { discardRange, zeroRange } from "./sparse.ts";
 
@@ -22,7 +22,7 @@ export class RawDisk implements Disk {
   underWay = 0;
   tag = 0;
   error = 0;
-  readonly #image: RawImage;
+  readonly #image: RawFile;
   readonly #engine: IoEngine;
   readonly #iovecs: MemoryBlock;
   readonly #segments: number;
@@ -49,7 +49,7 @@ export class RawDisk implements Disk {
    * @param iovecs memory for `tags` times `segments` struct iovec, given back with the disk
    * @param segments the most that a request has
    */
-  constructor(image: RawImage, engine: IoEngine, iovecs: MemoryBlock, tags: number, segments: number) {
+  constructor(image: RawFile, engine: IoEngine, iovecs: MemoryBlock, tags: number, segments: number) {
     this.#image = image;
     this.#engine = engine;
     this.#iovecs = iovecs;
@@ -99,6 +99,12 @@ export class RawDisk implements Disk {
     const { cachedFd, isDevice } = this.#image;
     this.underWay++;
     this.#done(tag, zeroRange(cachedFd, isDevice, offset, length, mayUnmap));
+  }
+
+  /** Takes a request that was carried out elsewhere, for `next` to give back. @param error 0 or an errno */
+  finish(tag: number, error: number): void {
+    this.underWay++;
+    this.#done(tag, error);
   }
 
   watch(eventFd: number): void {
@@ -175,8 +181,11 @@ export class RawDisk implements Disk {
         this.#submit(kind, tag);
         return false;
       }
-      // The image has become shorter than the disk.
-      if (left > 0) error = Errno.EIO;
+      if (left > 0) {
+        if (kind === READ && this.#image.endsInZeroes) this.#zeroRest(tag);
+        // The image has become shorter than the disk.
+        else error = Errno.EIO;
+      }
     } else if (error === Errno.EINTR && kind !== SYNC) {
       this.#submit(kind, tag);
       return false;
@@ -207,6 +216,14 @@ export class RawDisk implements Disk {
     this.#firsts[tag] = first;
     this.#offsets[tag] = (this.#offsets[tag] ?? 0) + bytes;
     this.#left[tag] = (this.#left[tag] ?? 0) - bytes;
+  }
+
+  /** Fills what a read has left to do. */
+  #zeroRest(tag: number): void {
+    const table = this.segments(tag);
+    const first = this.#firsts[tag] ?? 0;
+    for (let i = first; i < first + (this.#counts[tag] ?? 0); i++)
+      libc.memset(segmentAddress(table, i), 0, segmentLength(table, i));
   }
 
   #isAligned(tag: number, count: number, alignment: number): boolean {
@@ -245,7 +262,9 @@ export class RawDisk implements Disk {
         return;
       }
       if (moved === 0) {
-        this.#done(tag, Errno.EIO);
+        const isEnd = kind === READ && this.#image.endsInZeroes;
+        if (isEnd) this.#zeroRest(tag);
+        this.#done(tag, isEnd ? 0 : Errno.EIO);
         return;
       }
       if (moved >= (this.#left[tag] ?? 0)) {

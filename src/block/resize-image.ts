@@ -1,6 +1,7 @@
 import { Errno, SysError } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
-import type { RawImage } from "./disk-image.ts";
+import type { OpenedImage, RawImage } from "./disk-image.ts";
+import { growQcow2 } from "./qcow2/grow.ts";
 import { preallocate } from "./sparse.ts";
 import { blockDeviceSize, SECTOR_BYTES } from "./topology.ts";
 
@@ -16,12 +17,21 @@ export class ImageSizeError extends Error {
  * @param sparse whether the image may have holes; otherwise the gained space is allocated
  * @throws ImageSizeError and then nothing has changed
  */
-export function resizeImage(image: RawImage, bytes: number, sparse: boolean): void {
+export function resizeImage(image: OpenedImage, bytes: number, sparse: boolean): void {
   if (!Number.isSafeInteger(bytes) || bytes <= 0 || bytes % SECTOR_BYTES !== 0)
     throw new ImageSizeError(`${bytes} bytes are no size for a disk: give a multiple of ${SECTOR_BYTES} above 0`);
   if (image.readonly) throw new ImageSizeError("the disk is read-only, and so is its image");
-  const { cachedFd: fd } = image;
-  if (image.isDevice) {
+  if (image.kind === "raw") resizeFile(image, bytes, sparse);
+  else
+    try {
+      growQcow2(image, bytes);
+    } catch (cause) {
+      throw new ImageSizeError(`the image cannot be made a disk of ${bytes} bytes`, { cause });
+    }
+}
+
+function resizeFile({ cachedFd: fd, isDevice }: RawImage, bytes: number, sparse: boolean): void {
+  if (isDevice) {
     const size = blockDeviceSize(fd);
     if (size === bytes) return;
     throw new ImageSizeError(

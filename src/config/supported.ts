@@ -66,8 +66,7 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   disk("vhost_user", ({ vhost_user }) => vhost_user),
   disk("socket", ({ vhost_socket }) => vhost_socket !== undefined),
-  disk("backing_files", ({ backing_files }) => backing_files),
-  disk("image_type other than raw", ({ image_type }) => image_type !== "Raw" && image_type !== "Unknown"),
+  disk("image_type other than raw and qcow2", ({ image_type }) => !["Raw", "Qcow2", "Unknown"].includes(image_type)),
   disk("iommu", ({ iommu }) => iommu),
 
   net("vhost_user", ({ vhost_user }) => vhost_user),

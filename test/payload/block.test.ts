@@ -27,6 +27,11 @@ function expectedTail(): Uint8Array<ArrayBuffer> {
   });
 }
 
+function qemuImg(...args: readonly string[]): void {
+  const { exitCode, stdout, stderr } = Bun.spawnSync(["qemu-img", ...args]);
+  if (exitCode !== 0) throw new Error(`qemu-img ${args.join(" ")}: status ${exitCode}\n${stdout}${stderr}`);
+}
+
 async function makeDisk(name: string, fill: number): Promise<string> {
   await Bun.write(path(name), new Uint8Array(DISK_BYTES).fill(fill));
   return path(name);
@@ -58,6 +63,38 @@ describe("virtio-blk", () => {
     expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
     const untouched = new Uint8Array(await Bun.file(other).arrayBuffer());
     expect(untouched.every((byte) => byte === 0x22)).toBeTrue();
+  });
+
+  test.each([
+    ["compressed", ""],
+    ["on a backing file", ",backing_files=on"],
+  ])("qcow2, %s: every request, error and ring wrap", async (_name, options) => {
+    const below = await makeDisk("below.raw", 0x11);
+    const image = path("disk.qcow2");
+    if (options === "") qemuImg("convert", "-q", "-c", "-O", "qcow2", below, image);
+    else qemuImg("create", "-q", "-f", "qcow2", "-b", below, "-F", "raw", image);
+    const outcome = await runOnVmm("blkcheck", {
+      cmdline: "id=payload-disk",
+      extra: ["--disk", `path=${image},image_type=qcow2,serial=payload-disk${options}`],
+    });
+    expectPass(outcome);
+    qemuImg("check", "-q", image);
+    qemuImg("convert", "-q", "-O", "raw", image, path("contents.raw"));
+    const written = await Bun.file(path("contents.raw")).bytes();
+    expect(written.subarray(2048 * SECTOR, 2176 * SECTOR)).toEqual(expectedTail());
+    expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
+  });
+
+  test("qcow2: several queues on several vCPUs, none of which loses what another one writes", async () => {
+    const image = path("queues.qcow2");
+    qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", image, String(DISK_BYTES));
+    const outcome = await runOnVmm("blkbench", {
+      cmdline: "op=randwrite queues=2 cpus=2 qd=16 seconds=1",
+      cpus: "boot=2",
+      extra: ["--disk", `path=${image},image_type=qcow2,num_queues=2`],
+    });
+    expectPass(outcome);
+    qemuImg("check", "-q", image);
   });
 
   test("several queues on several vCPUs", async () => {

@@ -86,7 +86,7 @@ export const PARTS: readonly Part[] = [
     name: "unit",
     needsBuild: false,
     run: async () => {
-      await ensurePackages(["gcc", "libc6-dev", "acpica-tools"]);
+      await ensurePackages(["gcc", "libc6-dev", "acpica-tools", "qemu-utils"]);
       return runBunTest({
         folder: "test/unit",
         testTimeoutMs: 30_000,
@@ -100,7 +100,7 @@ export const PARTS: readonly Part[] = [
     name: "payload",
     needsBuild: true,
     run: async () => {
-      await ensurePackages(["gcc", "binutils", "libc6-dev"]);
+      await ensurePackages(["gcc", "binutils", "libc6-dev", "qemu-utils"]);
       const { emulated, reason } = needsKvmHost();
       console.log(`payload: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
       return runBunTest({

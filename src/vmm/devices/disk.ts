@@ -49,6 +49,8 @@ function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
       format: FORMATS[disk.image_type],
       sparse: disk.sparse,
       lock: disk.lock_granularity === "Full" ? "full" : "byte-range",
+      backingFiles: disk.backing_files,
+      queues: Math.max(1, disk.num_queues),
     }),
     (open) => open.close(),
   );

@@ -1,3 +1,4 @@
+import { diskOpener } from "../../block/open-disk.ts";
 import { serveBlockQueue } from "../../devices/virtio/block/serve-queue.ts";
 import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
@@ -7,8 +8,8 @@ import { openGate } from "./open-gate.ts";
 
 serveJobs(async (job: BlockJob): Promise<void> => {
   const { device, queue } = job;
-  const gate = await openGate(device.settings.gates?.[queue]);
+  const [open, gate] = await Promise.all([diskOpener(device.settings.image), openGate(device.settings.gates?.[queue])]);
   onThread(job, (control) => {
-    serveBlockQueue(device, queue, reachableMemory(job.machine), control, gate);
+    serveBlockQueue(device, queue, open, reachableMemory(job.machine), control, gate);
   });
 });

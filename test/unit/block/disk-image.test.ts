@@ -74,8 +74,7 @@ describe("formats", () => {
     return footer;
   };
   const vmdk = '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "a" 0\n'.padEnd(512, "\n");
-  const samples: Record<Exclude<ImageFormat, "raw">, Uint8Array> = {
-    qcow2: Buffer.concat([Buffer.from("QFI\xfb", "latin1"), sectors(1)]),
+  const samples: Record<Exclude<ImageFormat, "raw" | "qcow2">, Uint8Array> = {
     vhd: Buffer.concat([sectors(4), vhdFooter()]),
     vhdx: Buffer.concat([Buffer.from("vhdxfile"), sectors(1)]),
     vmdk: Buffer.from(vmdk),
@@ -101,6 +100,13 @@ describe("formats", () => {
       expect(image.format).toBe("raw");
       image.close();
     }
+  });
+
+  test("a qcow2 image is known by its header, and has to have one", () => {
+    const path = folder.file("image.qcow2", Buffer.concat([Buffer.from("QFI\xfb", "latin1"), sectors(1)]));
+    for (const format of [undefined, "qcow2"] as const)
+      expect(failure(() => openImage(path, { format }))).toContain("is qcow version 0, only 2 and 3 are known");
+    expect(failure(() => openImage(path))).toContain("is a qcow2 image, not raw: correct image_type");
   });
 
   test("raw is refused as another format", () => {

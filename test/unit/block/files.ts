@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DiskImage, type DiskImageOptions } from "../../../src/block/disk-image.ts";
+import { DiskImage, type DiskImageOptions, type RawImage } from "../../../src/block/disk-image.ts";
 
 /** A folder for the files of a test, and what its teardown removes. */
 export class TestFolder {
@@ -18,17 +18,31 @@ export class TestFolder {
   }
 }
 
-/** Opens an image as a writable raw one, unless told otherwise. */
-export function openImage(path: string, options: Partial<DiskImageOptions> = {}): DiskImage {
+/** Opens an image, writable unless told otherwise. */
+export function openAnyImage(path: string, options: Partial<DiskImageOptions>): DiskImage {
   return new DiskImage({
     path,
     readonly: false,
     direct: false,
-    format: "raw",
+    format: undefined,
     sparse: true,
     lock: "byte-range",
+    backingFiles: false,
+    queues: 1,
     ...options,
   });
+}
+
+/** A raw image, open. */
+export type RawDiskImage = DiskImage & { readonly image: RawImage };
+
+const isRaw = (opened: DiskImage): opened is RawDiskImage => opened.image.kind === "raw";
+
+/** Opens an image as a writable raw one, unless told otherwise. */
+export function openImage(path: string, options: Partial<DiskImageOptions> = {}): RawDiskImage {
+  const opened = openAnyImage(path, { format: "raw", ...options });
+  if (!isRaw(opened)) throw new Error(`${path} is no raw image`);
+  return opened;
 }
 
 /** Why there is no direct I/O in the folder; undefined where there is. */

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import type { Disk } from "../../../src/block/disk.ts";
-import type { DiskImage } from "../../../src/block/disk-image.ts";
+
 import type { IoEngine } from "../../../src/block/engine.ts";
 import { type IoEngineKind, openDisk } from "../../../src/block/open-disk.ts";
 import { RawDisk } from "../../../src/block/raw-disk.ts";
@@ -14,7 +14,7 @@ import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../src/host/mmap.ts";
 import { noIoUring } from "../host/io-uring.ts";
 import { Random } from "../random.ts";
-import { noDirectIo, openImage, TestFolder } from "./files.ts";
+import { noDirectIo, openImage, type RawDiskImage, TestFolder } from "./files.ts";
 
 const folder = new TestFolder();
 afterAll(() => folder.remove());
@@ -164,7 +164,7 @@ const ENGINES: readonly IoEngineKind[] = noIoUring === undefined ? ["io_uring", 
 for (const engine of ENGINES)
   describe(engine, () => {
     const SIZE = 1 << 20;
-    const open = (name: string, options: Parameters<typeof openImage>[1] = {}): DiskImage =>
+    const open = (name: string, options: Parameters<typeof openImage>[1] = {}): RawDiskImage =>
       openImage(folder.file(`${engine}-${name}`, new Uint8Array(SIZE)), options);
 
     for (const seed of [1, 2, 3])
@@ -296,7 +296,7 @@ for (const engine of ENGINES)
   });
 
 describe("transfers that the kernel cuts short", () => {
-  const open = (limit: number, calls: number): [Disk, DiskImage] => {
+  const open = (limit: number, calls: number): [Disk, RawDiskImage] => {
     const opened = openImage(
       folder.file(
         "stutter",

@@ -1,4 +1,4 @@
-import type { RawImage } from "../../../block/disk-image.ts";
+import type { OpenedImage } from "../../../block/disk-image.ts";
 import type { IoEngineKind } from "../../../block/open-disk.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import { scratch } from "../../../host/scratch.ts";
@@ -11,7 +11,7 @@ import { BlockFeature, blockConfig } from "./protocol.ts";
 
 /** A block device but for its place in the machine, as plain data. */
 export interface BlockSettings {
-  readonly image: RawImage;
+  readonly image: OpenedImage;
   readonly engine: IoEngineKind;
   readonly queues: number;
   /** Descriptors of each queue: a power of two above 2. */

@@ -1,4 +1,4 @@
-import { openDisk } from "../../../block/open-disk.ts";
+import type { OpenQueue } from "../../../block/open-disk.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import type { ThreadControl } from "../../../threads/control.ts";
 import type { RateGate } from "../../rate-limit/rate-gate.ts";
@@ -8,12 +8,14 @@ import { type BlockWiring, blockDevice } from "./device.ts";
 
 /**
  * Serves a queue of a block device on the calling thread until `control` asks it to stop.
+ * @param open opens the device's image
  * @param gate what requests have to pass; without it they are not limited
  * @throws SysError when the host cannot do I/O any more
  */
 export function serveBlockQueue(
   wiring: BlockWiring,
   index: number,
+  open: OpenQueue,
   memory: GuestMemory,
   control: ThreadControl,
   gate?: RateGate,
@@ -22,7 +24,8 @@ export function serveBlockQueue(
   const backEnd = new BackEnd(blockDevice(settings), transport, memory);
   const queue = backEnd.queues[index];
   if (queue === undefined) throw new RangeError(`${transport.id} has no queue ${index}`);
-  const disk = openDisk(settings.image, settings.engine, settings.queueSize, settings.queueSize);
+  const { engine, queueSize } = settings;
+  const disk = open({ engine, queue: index, depth: queueSize, segments: queueSize });
   new BlockQueue(backEnd, queue, settings, disk, memory, control, gate).run();
   disk.close();
 }

@@ -36,6 +36,7 @@ export const image = (sectors: number, overrides: Partial<RawImage> = {}): RawIm
   readonly: false,
   size: sectors * SECTOR,
   alignment: 1,
+  endsInZeroes: false,
   topology: fileTopology(SECTOR),
   canBeSparse: true,
   ...overrides,

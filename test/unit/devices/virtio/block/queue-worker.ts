@@ -1,3 +1,4 @@
+import { type OpenQueue, openDisk } from "../../../../../src/block/open-disk.ts";
 import type { BlockWiring } from "../../../../../src/devices/virtio/block/device.ts";
 import { serveBlockQueue } from "../../../../../src/devices/virtio/block/serve-queue.ts";
 import { installKickSignal } from "../../../../../src/host/thread.ts";
@@ -20,7 +21,10 @@ serveJobs(({ name, wiring, ram, control: ref }: QueueJob): true => {
   const control = new ThreadControl(blockAt(ref));
   control.enter(name);
   try {
-    serveBlockQueue(wiring, 0, new GuestMemory(ram), control);
+    const { image } = wiring.settings;
+    if (image.kind !== "raw") throw new Error("the test makes raw images");
+    const open: OpenQueue = ({ engine, depth, segments }) => openDisk(image, engine, depth, segments);
+    serveBlockQueue(wiring, 0, open, new GuestMemory(ram), control);
   } finally {
     control.leave();
   }

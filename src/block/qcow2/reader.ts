@@ -1,0 +1,144 @@
+import { Errno } from "../../host/errno.ts";
+import { libc } from "../../host/libc.ts";
+import type { MemoryBlock } from "../../host/memory-block.ts";
+import { mapAnonymous } from "../../host/mmap.ts";
+import { unpackCluster } from "./compressed.ts";
+import { type ImageFile, ImageIoError } from "./image-file.ts";
+import { Mapping, type Qcow2Metadata } from "./metadata.ts";
+import type { Qcow2Shared } from "./shared.ts";
+
+/** The contents of a disk, read synchronously: what is below a qcow2 image, or the image itself. */
+export interface ImageReader {
+  /** Bytes of the disk; beyond, it reads as zeroes. */
+  readonly size: number;
+  /** Reads a range into memory by its address. @throws ImageIoError */
+  read(offset: number, address: number, length: number): void;
+}
+
+/** A raw file below an image. */
+export class RawReader implements ImageReader {
+  readonly size: number;
+  readonly #file: ImageFile;
+
+  constructor(file: ImageFile, size: number) {
+    this.#file = file;
+    this.size = size;
+  }
+
+  read(offset: number, address: number, length: number): void {
+    const inside = Math.min(length, Math.max(0, this.size - offset));
+    if (inside > 0) this.#file.read(offset, address, inside);
+    if (inside < length) libc.memset(address + inside, 0, length - inside);
+  }
+}
+
+/** What a part of the disk is made of, as `Qcow2Metadata.lookup` found it. */
+export interface Piece {
+  readonly kind: number;
+  readonly host: number;
+  readonly extent: Qcow2Metadata["extent"];
+}
+
+/** Reads through the mappings of an image and the chain below it, for one thread. */
+export class Qcow2Reader implements ImageReader {
+  readonly size: number;
+  readonly #shared: Qcow2Shared;
+  readonly #metadata: Qcow2Metadata;
+  readonly #file: ImageFile;
+  readonly #compression: "zlib" | "zstd";
+  readonly #backing: ImageReader | undefined;
+  #packed: MemoryBlock | undefined;
+  #unpacked: MemoryBlock | undefined;
+
+  /** @param size bytes of the disk when the image was opened */
+  constructor(
+    shared: Qcow2Shared,
+    metadata: Qcow2Metadata,
+    file: ImageFile,
+    options: {
+      readonly size: number;
+      readonly compression: "zlib" | "zstd";
+      readonly backing: ImageReader | undefined;
+    },
+  ) {
+    this.#shared = shared;
+    this.#metadata = metadata;
+    this.#file = file;
+    this.size = options.size;
+    this.#compression = options.compression;
+    this.#backing = options.backing;
+  }
+
+  /** As a backing file, which nobody writes to. Takes the lock of this image. */
+  read(offset: number, address: number, length: number): void {
+    const inside = Math.min(length, Math.max(0, this.size - offset));
+    for (let done = 0; done < inside; ) {
+      const { lock } = this.#shared;
+      lock.acquire();
+      let piece: Piece;
+      let size: number;
+      try {
+        this.#metadata.lookup(offset + done, inside - done);
+        piece = this.piece();
+        size = this.#metadata.length;
+      } finally {
+        lock.release();
+      }
+      this.fetch(piece, offset + done, address + done, size);
+      done += size;
+    }
+    if (inside < length) libc.memset(address + inside, 0, length - inside);
+  }
+
+  /** What `lookup` has found, to be fetched when the lock has been given back. */
+  piece(): Piece {
+    const { kind, host, extent } = this.#metadata;
+    return { kind, host, extent };
+  }
+
+  /** Whether a piece reads as zeroes without anything being read. */
+  isZero({ kind }: Piece, offset: number): boolean {
+    if (kind === Mapping.ZERO) return true;
+    return kind === Mapping.UNALLOCATED && (this.#backing === undefined || offset >= this.#backing.size);
+  }
+
+  /** Reads from a piece, at most to its end. @throws ImageIoError */
+  fetch(piece: Piece, offset: number, address: number, length: number): void {
+    switch (piece.kind) {
+      case Mapping.DATA:
+        this.#file.read(piece.host, address, length);
+        return;
+      case Mapping.COMPRESSED: {
+        const within = offset % this.#metadata.clusterBytes;
+        libc.memcpy(address, this.#unpack(piece).address + within, length);
+        return;
+      }
+      case Mapping.UNALLOCATED:
+        if (this.#backing !== undefined) {
+          this.#backing.read(offset, address, length);
+          return;
+        }
+        libc.memset(address, 0, length);
+        return;
+      default:
+        libc.memset(address, 0, length);
+    }
+  }
+
+  /** The contents of a compressed cluster, until the next one. */
+  #unpack({ extent }: Piece): MemoryBlock {
+    const { clusterBytes } = this.#metadata;
+    // The offset field addresses sectors, the length up to two clusters of them.
+    this.#packed ??= mapAnonymous(2 * clusterBytes + 512);
+    this.#unpacked ??= mapAnonymous(clusterBytes);
+    this.#file.read(extent.offset, this.#packed.address, extent.length);
+    try {
+      const contents = unpackCluster(this.#packed.u8.subarray(0, extent.length), this.#compression, clusterBytes);
+      if (contents.length !== clusterBytes) throw new RangeError(`${contents.length} bytes came out`);
+      this.#unpacked.u8.set(contents);
+    } catch (error) {
+      throw new ImageIoError(`unpack the cluster at ${extent.offset}: ${error}`, Errno.EIO);
+    }
+    return this.#unpacked;
+  }
+}
