@@ -4,7 +4,7 @@ import { buildVersion } from "./build-version.ts";
 export const MIGRATION_PROTOCOL_VERSIONS: readonly number[] = [0];
 
 /** Features of this build, as `--version -v` and the API's ping list them. */
-export const BUILD_FEATURES: readonly string[] = ["io_uring", "kvm", "ivshmem"];
+export const BUILD_FEATURES: readonly string[] = ["fw_cfg", "io_uring", "kvm", "ivshmem"];
 
 /** What `--version` prints. @param verbose list the build's features too */
 export function versionText(verbose: boolean): string {

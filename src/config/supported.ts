@@ -40,7 +40,6 @@ const member = (feature: string, name: keyof VmConfig): UnsupportedSetting => ({
 const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   { feature: "--igvm", isUsed: (config) => config.payload?.igvm !== undefined },
   { feature: "--host-data", isUsed: (config) => config.payload?.host_data !== undefined },
-  { feature: "--fw-cfg-config", isUsed: (config) => config.payload?.fw_cfg_config !== undefined },
 
   { feature: "--cpus max above boot", isUsed: ({ cpus }) => cpus.max_vcpus !== cpus.boot_vcpus },
   { feature: "--cpus kvm_hyperv", isUsed: ({ cpus }) => cpus.kvm_hyperv },

@@ -10,6 +10,7 @@ const functions = {
   memcpy: { args: ["u64", "u64", "u64"], returns: FFIType.i64_fast },
   memset: { args: ["u64", "i32", "u64"], returns: FFIType.i64_fast },
   memmove: { args: ["u64", "u64", "u64"], returns: FFIType.i64_fast },
+  memset: { args: ["u64", "i32", "u64"], returns: FFIType.i64_fast },
   madvise: { args: ["u64", "u64", "i32"], returns: "i32" },
   mlock: { args: ["u64", "u64"], returns: "i32" },
   memfd_create: { args: ["u64", "u32"], returns: "i32" },

@@ -1,6 +1,5 @@
 import type { PayloadConfig } from "../config/schema/payload.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
-import { buildAcpiTables } from "../machine/x86_64/acpi/tables.ts";
 import { bootData } from "../machine/x86_64/boot/boot-data.ts";
 import { loadInitramfs } from "../machine/x86_64/loader/initramfs.ts";
 import { type LoadedKernel, loadKernel } from "../machine/x86_64/loader/kernel.ts";
@@ -10,6 +9,7 @@ import { buildSmbios } from "../machine/x86_64/smbios.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { readFileInto } from "../memory/load-file.ts";
 import { logger } from "../threads/log.ts";
+import { acpiTables } from "./acpi.ts";
 import type { MachinePlan } from "./machine-plan.ts";
 
 const log = logger("boot");
@@ -31,15 +31,7 @@ export class NothingToBootError extends Error {
 export async function loadBoot(config: VmConfig, plan: MachinePlan, memory: GuestMemory): Promise<LoadedKernel> {
   const { apicIds } = plan;
   const kernel = await loadPayload(config.payload ?? {}, plan, memory);
-  const acpi = buildAcpiTables({
-    cpus: { boot: config.cpus.boot_vcpus, apicIds },
-    pciSegments: plan.segments,
-    controllers: plan.space.controllers,
-    serial: config.serial.mode !== "Off",
-    fwCfg: false,
-    tpm: config.tpm !== undefined,
-    nestedHyperV: config.cpus.nested && config.cpus.kvm_hyperv,
-  });
+  const acpi = acpiTables(config, plan);
   memory.write(acpi.base, acpi.bytes);
   const smbios = buildSmbios(smbiosInputs(config));
   memory.write(SMBIOS_BASE, smbios);

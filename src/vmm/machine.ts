@@ -23,6 +23,7 @@ import { Descriptors } from "./descriptors.ts";
 import type { QueueThread } from "./devices/builder.ts";
 import { makePciDevices } from "./devices/pci-devices.ts";
 import { RateLimiters } from "./devices/rate-limiters.ts";
+import { wireFwCfg } from "./fw-cfg.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
 import type { MachinePlan } from "./machine-plan.ts";
 import { MemorySlots } from "./memory-slots.ts";
@@ -97,6 +98,9 @@ export class Machine implements Disposable {
         debugConsole?.outputFd === undefined
           ? undefined
           : { port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT, outputFd: debugConsole.outputFd },
+      fwCfg:
+        config.payload?.fw_cfg_config &&
+        wireFwCfg(config, config.payload.fw_cfg_config, { plan, arena: this.arena, descriptors }),
       tpm: config.tpm && connectTpm(config.tpm.socket, descriptors),
     });
     const [segment] = plan.segments;

@@ -373,6 +373,23 @@ describe("--tpm", () => {
   ]);
 });
 
+describe("--fw-cfg-config", () => {
+  const items = (...list: readonly string[]): string[] =>
+    vm("--fw-cfg-config", `initramfs=off,cmdline=off,items=[${list.join(":")}]`);
+  refused([
+    ["a name of 56 bytes", () => items(`name=${"n".repeat(56)},string=x`), /1 to 55 bytes are possible/],
+    ["no name", () => items("name=,string=x"), /give name=<value>|needs another name/],
+    ["a name twice", () => items("name=a,string=x", "name=a,string=y"), /two fw_cfg items with the name 'a'/],
+    ["a name of ours", () => items("name=etc/e820,string=x"), /two fw_cfg items with the name 'etc\/e820'/],
+    ["a missing file", () => items(`name=a,file=${fixture("missing")}`), /fw_cfg item 'a': there is no such file/],
+    ["a directory", () => items(`name=a,file=${fixture("folder")}`), /is a directory: give fw_cfg item 'a' a file/],
+    ["a FIFO", () => items(`name=a,file=${fixture("fifo")}`), /is a FIFO: give fw_cfg item 'a' one/],
+    ["file and string", () => items("name=a,file=f,string=s"), /needs a file or a string, and not both/],
+    ["neither", () => items("name=a"), /needs a file or a string/],
+    ["an initramfs that is not there", () => vm("--fw-cfg-config", "cmdline=off"), /give --initramfs or/],
+  ]);
+});
+
 describe("options of the VMM", () => {
   refused([
     ["a log in a missing folder", () => vm("--log-file", fixture("missing/log")), /its folder does not exist/],
@@ -487,7 +504,6 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--restore": ["--restore", "source_url=file:///s"],
   "--igvm": ["--igvm", "g"],
   "--host-data": ["--host-data", "h"],
-  "--fw-cfg-config": ["--fw-cfg-config", "cmdline=off,initramfs=off"],
   "--cpus max above boot": ["--cpus", "boot=1,max=2"],
   "--cpus kvm_hyperv": ["--cpus", "kvm_hyperv=on"],
   "--cpus features": ["--cpus", "features=amx"],

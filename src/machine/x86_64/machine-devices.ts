@@ -6,7 +6,7 @@ import { GsiRouting } from "../../hypervisor/kvm/gsi-routing.ts";
 import { KvmVm } from "../../hypervisor/kvm/vm.ts";
 import { blockAt } from "../../threads/block-ref.ts";
 import { PciDevices } from "../pci-devices.ts";
-import type { MachineWiring } from "./machine-wiring.ts";
+import { type MachineWiring, reachableMemory } from "./machine-wiring.ts";
 import { PlatformDevices } from "./platform-devices.ts";
 
 /** One thread's instances of all devices of a machine, over the blocks that all threads share. */
@@ -32,7 +32,7 @@ export class MachineDevices {
       fill: (slot: number, gpa: number, size: number, hva: number) => vm.setMemoryRegion(slot, gpa, size, hva),
       clear: (slot: number) => vm.setMemoryRegion(slot, 0, 0, 0),
     };
-    this.platform = new PlatformDevices(wiring.platform, { ...services, router });
+    this.platform = new PlatformDevices(wiring.platform, { ...services, router, memory: reachableMemory(wiring) });
     this.pci = new PciDevices(wiring.pci, { router, ioEventFds, memorySlots, notify: services.notify });
   }
 

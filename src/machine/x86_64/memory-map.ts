@@ -1,5 +1,5 @@
 import { type Gpa, gpa } from "../../memory/address.ts";
-import { HIGH_RAM, LOW_RAM_MAP_END, PCI_ECAM, RAM_ABOVE_HOLE, RAM_HOLE } from "./layout.ts";
+import { HIGH_RAM, LOW_RAM_MAP_END, PCI_ECAM, PCI_MMIO32, RAM_ABOVE_HOLE, RAM_HOLE } from "./layout.ts";
 import { type RamRun, ramRuns } from "./ram-placement.ts";
 
 /** Address range types (ACPI 6.4 section 15, "System Address Map Interfaces"), which PVH uses as well. */
@@ -40,4 +40,14 @@ export function e820MemoryMap(ramEnd: Gpa): MemoryMapEntry[] {
   if (ramEnd > RAM_ABOVE_HOLE) map.push(ram(RAM_ABOVE_HOLE, ramEnd));
   map.push(ECAM);
   return map;
+}
+
+/** Where processors start, below 4 GiB: firmware's. */
+const RESET_VECTOR: MemoryMapEntry = { gpa: gpa(0xfffe_0000), size: 0x2_0000, type: MemoryType.RESERVED };
+
+/** The memory map that firmware finds in fw_cfg. Conditions as for `e820MemoryMap`. */
+export function fwCfgMemoryMap(ramEnd: Gpa): MemoryMapEntry[] {
+  const devices: MemoryMapEntry = { gpa: PCI_MMIO32.base, size: PCI_MMIO32.length, type: MemoryType.RESERVED };
+  const [, ...rest] = e820MemoryMap(ramEnd);
+  return [LOW_RAM, devices, ECAM, RESET_VECTOR, ...rest.filter((entry) => entry !== ECAM)];
 }

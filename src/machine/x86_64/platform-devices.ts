@@ -7,6 +7,7 @@ import { DebugConsole } from "../../devices/debug-console.ts";
 import { DebugPort } from "../../devices/debug-port.ts";
 import type { StatefulDevice } from "../../devices/device.ts";
 import { FirmwareDebug } from "../../devices/firmware-debug.ts";
+import { FwCfg } from "../../devices/fw-cfg.ts";
 import { Ged } from "../../devices/ged.ts";
 import { I8042 } from "../../devices/i8042.ts";
 import { IoApic } from "../../devices/ioapic.ts";
@@ -16,6 +17,7 @@ import { PmTimer } from "../../devices/pm-timer.ts";
 import { Serial } from "../../devices/serial.ts";
 import { CRB_BYTES, CrbTpm } from "../../devices/tpm/crb.ts";
 import { signalEventFd } from "../../host/eventfd.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { blockAt } from "../../threads/block-ref.ts";
 import { GSI, IO_APIC_BASE, PORTS, TPM_BASE } from "./platform.ts";
 import type { PlatformWiring } from "./platform-wiring.ts";
@@ -30,6 +32,8 @@ const STDOUT = 1;
 export interface PlatformServices {
   readonly machine: MachineRequests;
   readonly router: MsiRouter;
+  /** What devices may read and write on behalf of the guest. */
+  readonly memory: GuestMemory;
   readonly log: (message: string) => void;
 }
 
@@ -43,11 +47,12 @@ export class PlatformDevices {
   readonly #cmos: Cmos;
   readonly #pmTimer: PmTimer;
   readonly #tpm: CrbTpm | undefined;
+  readonly #fwCfg: FwCfg | undefined;
   readonly #wiring: PlatformWiring;
   readonly #services: PlatformServices;
 
   constructor(wiring: PlatformWiring, services: PlatformServices) {
-    const { cmos, ioapic, ged, cpuHotplug, pciHotplug, pmTimer, serial, startNs, tpm } = wiring;
+    const { cmos, ioapic, ged, cpuHotplug, pciHotplug, pmTimer, serial, startNs, tpm, fwCfg } = wiring;
     this.#wiring = wiring;
     this.#services = services;
     this.ioapic = new IoApic(blockAt(ioapic.block), ioapic.pins, services.router);
@@ -56,6 +61,7 @@ export class PlatformDevices {
     this.cpuHotplug = new CpuHotplug(blockAt(cpuHotplug.block), cpuHotplug.bootVcpus, cpuHotplug.maxVcpus);
     this.pciHotplug = new PciHotplug(blockAt(pciHotplug.block), pciHotplug.segments);
     this.#pmTimer = new PmTimer(blockAt(pmTimer), startNs);
+    if (fwCfg !== undefined) this.#fwCfg = new FwCfg(fwCfg, services.memory);
     if (tpm !== undefined) this.#tpm = new CrbTpm(tpm, TPM_BASE);
     if (serial !== undefined)
       this.serial = new Serial(blockAt(serial.block), sink(serial.outputFd), this.ioapic.line(GSI.serial), () =>
@@ -74,6 +80,7 @@ export class PlatformDevices {
       pmTimer: this.#pmTimer,
       ...(this.serial === undefined ? {} : { serial: this.serial }),
       ...(this.#tpm === undefined ? {} : { tpm: this.#tpm }),
+      ...(this.#fwCfg === undefined ? {} : { fwCfg: this.#fwCfg }),
     };
   }
 
@@ -89,6 +96,7 @@ export class PlatformDevices {
     ports.add(PORTS.pmTimer, 4, this.#pmTimer);
     if (this.serial !== undefined) ports.add(PORTS.serial.base, PORTS.serial.count, this.serial);
     if (debugConsole !== undefined) ports.add(debugConsole.port, 1, new DebugConsole(sink(debugConsole.outputFd)));
+    if (this.#fwCfg !== undefined) ports.add(PORTS.fwCfg.base, PORTS.fwCfg.count, this.#fwCfg);
     if (this.#tpm !== undefined) mmio.add(TPM_BASE, CRB_BYTES, this.#tpm);
     mmio.add(IO_APIC_BASE, IO_APIC_BYTES, this.ioapic);
     mmio.add(ged.base, GED_BYTES, this.ged);

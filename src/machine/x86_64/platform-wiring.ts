@@ -1,5 +1,6 @@
 import { Cmos, type CmosMemory } from "../../devices/cmos.ts";
 import { CpuHotplug } from "../../devices/cpu-hotplug.ts";
+import type { FwCfgWiring } from "../../devices/fw-cfg.ts";
 import { Ged } from "../../devices/ged.ts";
 import { IOAPIC_PINS, IoApic } from "../../devices/ioapic.ts";
 import type { Irqfd } from "../../devices/lines.ts";
@@ -30,6 +31,7 @@ export interface PlatformWiring {
   readonly serial: SerialWiring | undefined;
   readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
   readonly tpm: TpmWiring | undefined;
+  readonly fwCfg: FwCfgWiring | undefined;
 }
 
 /** The serial port: where its output goes (nowhere when undefined) and whom to wake when there is room for input. */
@@ -49,6 +51,7 @@ export interface PlatformPlan {
   readonly serial: { readonly outputFd: number | undefined; readonly wakeFd: number } | undefined;
   readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
   readonly tpm: Omit<TpmWiring, "block"> | undefined;
+  readonly fwCfg: FwCfgWiring | undefined;
 }
 
 /**
@@ -69,6 +72,7 @@ export function wirePlatform(arena: SharedArena, irqfd: () => Irqfd, plan: Platf
     pmTimer: block(PmTimer.blockSize),
     serial: serial === undefined ? undefined : { ...serial, block: block(Serial.blockSize) },
     debugConsole: plan.debugConsole,
+    fwCfg: plan.fwCfg,
     tpm: plan.tpm && { ...plan.tpm, block: block(CrbTpm.blockSize) },
   };
 }

@@ -172,7 +172,7 @@ describe("--version", () => {
     for (const argv of [["--version", "-v"], ["-vV"], ["-Vvv"], ["-v", "--kernel", "k", "-V"]])
       expect(version(...argv).slice(1)).toEqual([
         "Migration Protocol Versions: 0",
-        'Enabled features: ["io_uring", "kvm", "ivshmem"]',
+        'Enabled features: ["fw_cfg", "io_uring", "kvm", "ivshmem"]',
         "",
       ]);
   });

@@ -95,7 +95,6 @@ describe("refused by name", () => {
     [{ landlock: [] }, "--landlock"],
     [{ "landlock-rules": ["path=/,access=r"] }, "--landlock-rules"],
     [{ igvm: ["g"] }, "--igvm"],
-    [{ "fw-cfg-config": ["cmdline=off,initramfs=off"] }, "--fw-cfg-config"],
   ];
   for (const [options, feature] of cases) test(feature, () => expect(refused(options)).toContain(feature));
 
