@@ -8,7 +8,6 @@ const functions = {
   mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: FFIType.i64_fast },
   munmap: { args: ["u64", "u64"], returns: "i32" },
   memcpy: { args: ["u64", "u64", "u64"], returns: FFIType.i64_fast },
-  memset: { args: ["u64", "i32", "u64"], returns: FFIType.i64_fast },
   memmove: { args: ["u64", "u64", "u64"], returns: FFIType.i64_fast },
   memset: { args: ["u64", "i32", "u64"], returns: FFIType.i64_fast },
   madvise: { args: ["u64", "u64", "i32"], returns: "i32" },
