@@ -133,4 +133,6 @@ export interface VcpuHandle {
   /** The page that steers a running vCPU: writing 1 to its immediate-exit byte makes `run` return at once. */
   readonly runAddress: number;
   readonly runSize: number;
+  /** What the hypervisor counts of the vCPU can be read here, at any time; undefined where it counts nothing. */
+  readonly statsFd: number | undefined;
 }

@@ -14,7 +14,14 @@ const NO_MEAN_LATENCY = 1844674407370955;
  * @returns undefined for a device that counts nothing
  */
 export function deviceCounters(wiring: VirtioWiring, queues: readonly Float64Array[]): DeviceCounters | undefined {
-  if (wiring.kind === "block") return blockCounters(queues);
+  return wiring.kind === "block" ? blockCounters(queues) : deviceSums(wiring, queues);
+}
+
+/** The sums over a device's queues of all that they count, by the device's own names. */
+export function deviceSums(
+  wiring: VirtioWiring,
+  queues: readonly Float64Array[],
+): Readonly<Record<string, number>> | undefined {
   const { counters } = virtioDevice(wiring);
   return counters && Object.fromEntries(counters.map((name, place) => [name, sum(queues, place)]));
 }

@@ -7,6 +7,7 @@ import { macText } from "../net/mac-address.ts";
 import { guestRamBytes, resizeBalloon } from "./balloon.ts";
 import type { DeviceNode, DeviceResource, DeviceTree, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
+import type { LifeMetrics } from "./control/vm-metrics.ts";
 import { deviceCounters } from "./device-counters.ts";
 import { resizeDisk } from "./resize-disk.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
@@ -114,6 +115,12 @@ export class Life implements VmLife {
       return [id, deviceCounters(entry, pci?.virtio(id)?.counters ?? [])] as const;
     });
     return Object.fromEntries(entries.flatMap(([id, counters]) => (counters === undefined ? [] : [[id, counters]])));
+  }
+
+  async metrics(): Promise<LifeMetrics> {
+    const { lifeMetrics } = await import("./life-metrics.ts");
+    const { machine } = this.#vm;
+    return machine === undefined ? { devices: [], vcpus: [] } : lifeMetrics(machine, this.#vm.vcpuStatsFds);
   }
 
   deviceTree(): DeviceTree {

@@ -182,6 +182,11 @@ export class Vm {
     return this.#machine?.memory;
   }
 
+  /** Where the hypervisor's statistics of each vCPU are read (`VcpuHandle.statsFd`). */
+  get vcpuStatsFds(): readonly (number | undefined)[] {
+    return this.#vcpuThreads.map(({ vcpu }) => vcpu?.statsFd);
+  }
+
   /** Presses the ACPI power button. */
   powerButton(): void {
     this.#machine?.devices.platform.ged.notify(GedEvent.POWER_BUTTON);

@@ -1,10 +1,14 @@
 /** A status that the API sends. */
 export type Status = 200 | 204 | 400 | 404 | 409 | 429 | 500;
 
-/** What a request is answered with. The body is JSON in ASCII, possibly empty. */
+const JSON_TYPE = "application/json";
+
+/** What a request is answered with. */
 export interface HttpResponse {
   readonly status: Status;
+  /** Possibly empty. JSON in ASCII, unless `contentType` says what else it is. */
   readonly body: string;
+  readonly contentType?: string;
 }
 
 const API = "Cloud Hypervisor API";
@@ -15,16 +19,15 @@ const TRANSPORT = "Firecracker API";
  * The bytes of a response: rest-api.md, section 1.3. There is no reason phrase, because a client takes everything after the
  * version for the number.
  */
-function bytesOf(status: number, server: string, body: string): Uint8Array {
+function bytesOf(status: number, server: string, body: string, type = JSON_TYPE): Uint8Array {
   const head = `HTTP/1.1 ${status} \r\nServer: ${server}\r\nConnection: keep-alive\r\n`;
-  const content =
-    status === 204 ? "" : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body, "latin1")}\r\n`;
-  return Buffer.from(`${head}${content}\r\n${body}`, "latin1");
+  const content = status === 204 ? "" : `Content-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
+  return Buffer.from(`${head}${content}\r\n${body}`);
 }
 
 /** A response of the API. */
-export function apiResponse({ status, body }: HttpResponse): Uint8Array {
-  return bytesOf(status, API, body);
+export function apiResponse({ status, body, contentType }: HttpResponse): Uint8Array {
+  return bytesOf(status, API, body, contentType);
 }
 
 /** The interim response to `Expect: 100-continue`. */

@@ -3,15 +3,17 @@ import type { VmmControl } from "../../vmm/control/vmm-control.ts";
 import type { RequestHandler } from "../http/connection.ts";
 import type { HttpRequest } from "../http/request-parser.ts";
 import type { HttpResponse } from "../http/response.ts";
+import { METRICS, METRICS_PATH } from "../metrics/endpoint.ts";
 import { BASE_PATH, ENDPOINTS, type Endpoint, type Identity } from "./endpoints.ts";
 import { BAD_REQUEST, BAD_REQUEST_EMPTY, failureResponse, NOT_FOUND, notInThisBuild } from "./failure-response.ts";
 
 const log = logger("api");
 
 /** By the whole path: it is compared to the letter, a query included. */
-const BY_PATH: ReadonlyMap<string, Endpoint> = new Map(
-  Object.entries(ENDPOINTS).map(([name, endpoint]) => [`${BASE_PATH}${name}`, endpoint]),
-);
+const BY_PATH: ReadonlyMap<string, Endpoint> = new Map<string, Endpoint>([
+  ...Object.entries(ENDPOINTS).map(([name, endpoint]) => [`${BASE_PATH}${name}`, endpoint] as const),
+  [METRICS_PATH, METRICS],
+]);
 
 /** What is wrong with a request for an endpoint, as far as method and body go: rest-api.md, section 1.6. */
 function misuse({ usage }: Endpoint, { method, body }: HttpRequest): HttpResponse | undefined {

@@ -190,6 +190,7 @@ export const Kvm = {
   SET_XSAVE: _IOW(KVMIO, 0xa5, 4096),
   GET_XCRS: _IOR(KVMIO, 0xa6, 392),
   SET_XCRS: _IOW(KVMIO, 0xa7, 392),
+  GET_STATS_FD: _IO(KVMIO, 0xce),
 } as const;
 
 export const KVM_API_VERSION = 12;

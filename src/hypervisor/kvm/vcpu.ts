@@ -43,6 +43,7 @@ const TABLE_HEADER = 8;
 /** A vCPU of KVM, for the one thread that runs it. */
 export class KvmVcpu implements Vcpu {
   readonly #fd: number;
+  readonly #statsFd: number | undefined;
   readonly #run: MemoryBlock;
   /** One access at a time: the value travels in here between the run page and the device. */
   readonly #access: IoAccess = { offset: 0, size: 1, lo: 0, hi: 0 };
@@ -50,6 +51,7 @@ export class KvmVcpu implements Vcpu {
 
   constructor(handle: VcpuHandle) {
     this.#fd = handle.fd;
+    this.#statsFd = handle.statsFd;
     this.#run = new MemoryBlock(handle.runAddress, handle.runSize);
   }
 
@@ -230,6 +232,7 @@ export class KvmVcpu implements Vcpu {
 
   close(): void {
     munmap(this.#run.address, this.#run.size);
+    if (this.#statsFd !== undefined) libc.close(this.#statsFd);
     libc.close(this.#fd);
   }
 

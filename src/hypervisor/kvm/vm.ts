@@ -96,7 +96,9 @@ export class KvmVm {
     check(fd, `create the vCPU with APIC id ${id} (KVM_CREATE_VCPU)`);
     try {
       const runAddress = mmap({ size: runSize, prot: Prot.READ | Prot.WRITE, flags: MapFlag.SHARED, fd });
-      return { fd, runAddress, runSize };
+      // Not later: KVM makes who asks wait while the vCPU runs.
+      const statsFd = libc.ioctl(fd, Kvm.GET_STATS_FD, 0);
+      return { fd, runAddress, runSize, statsFd: statsFd < 0 ? undefined : statsFd };
     } catch (cause) {
       libc.close(fd);
       throw new HypervisorError(`cannot map the run page of the vCPU with APIC id ${id}`, { cause });

@@ -18,6 +18,7 @@ import type { EventListener, PlainEvents } from "./events.ts";
 import { isLegal, type VmState } from "./state.ts";
 import type { PciDeviceInfo, VmCounters, VmInfo } from "./vm-info.ts";
 import type { LifeEnd, MakeVm, VmLife } from "./vm-life.ts";
+import type { VmMetrics } from "./vm-metrics.ts";
 import type { VmmControl } from "./vmm-control.ts";
 
 const log = logger("vmm");
@@ -151,14 +152,21 @@ export class VmController implements VmmControl {
   info(): Promise<VmInfo> {
     return this.#inTurn(() => {
       const config = this.#created();
-      const life = this.#booted?.life;
-      const { size, zones = [] } = config.memory;
       return {
         config,
         state: this.#booted?.state ?? "Created",
-        memoryActualSize: life?.memoryActualSize?.() ?? zones.reduce((sum, zone) => sum + zone.size, size),
-        deviceTree: life?.deviceTree?.(),
+        memoryActualSize: this.#memorySize(config),
+        deviceTree: this.#booted?.life.deviceTree?.(),
       };
+    });
+  }
+
+  metrics(): Promise<VmMetrics> {
+    return this.#inTurn(async () => {
+      const config = this.#config;
+      if (config === undefined) return { state: undefined, memoryBytes: 0, devices: [], vcpus: [] };
+      const counted = (await this.#booted?.life.metrics?.()) ?? { devices: [], vcpus: [] };
+      return { state: this.#booted?.state ?? "Created", memoryBytes: this.#memorySize(config), ...counted };
     });
   }
 
@@ -262,6 +270,11 @@ export class VmController implements VmmControl {
 
   #emit(event: PlainEvents["vm"]): void {
     this.#options.onEvent({ source: "vm", event });
+  }
+
+  /** RAM that the guest has, or will have, in bytes. */
+  #memorySize({ memory: { size, zones = [] } }: VmConfig): number {
+    return this.#booted?.life.memoryActualSize?.() ?? zones.reduce((sum, zone) => sum + zone.size, size);
   }
 
   #created(): VmConfig {

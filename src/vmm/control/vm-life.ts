@@ -3,6 +3,8 @@ import type { VmConfig } from "../../config/schema/vm.ts";
 import type { NewDevice } from "./device-kinds.ts";
 import type { DeviceTree, PciDeviceInfo, VmCounters } from "./vm-info.ts";
 
+import type { LifeMetrics } from "./vm-metrics.ts";
+
 /** What ends a life of a VM: the guest, or `stop`. */
 export type LifeEnd = "reset" | "powerOff" | "stopped";
 
@@ -30,6 +32,7 @@ export interface VmLife {
   /** RAM that the guest has now, in bytes; undefined where that is what the configuration says. */
   memoryActualSize?(): number;
   counters?(): VmCounters;
+  metrics?(): Promise<LifeMetrics>;
   deviceTree?(): DeviceTree;
   /** Gives every vCPU a non-maskable interrupt. The VM is paused: the hypervisor waits for a vCPU that is in the guest. */
   nmi?(): void;

@@ -2,6 +2,7 @@ import type { VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/a
 import type { VmConfig } from "../../config/schema/vm.ts";
 import type { NewDevice } from "./device-kinds.ts";
 import type { PciDeviceInfo, VmCounters, VmInfo } from "./vm-info.ts";
+import type { VmMetrics } from "./vm-metrics.ts";
 
 /**
  * What can be asked of the VMM from outside. Requests are carried out one after the other, in the order in which they are
@@ -30,6 +31,8 @@ export interface VmmControl {
   info(): Promise<VmInfo>;
   /** @throws VmNotRunningError */
   counters(): Promise<VmCounters>;
+  /** Everything there is to know in numbers, in any state. */
+  metrics(): Promise<VmMetrics>;
   /**
    * File descriptors in the device's configuration belong to the VM when this succeeds.
    * @returns where the device is; undefined when the VM is not booted

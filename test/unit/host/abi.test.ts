@@ -18,6 +18,7 @@ import { Sys } from "../../../src/host/syscall-numbers.ts";
 import { termios, winsize } from "../../../src/host/tty.ts";
 import { cmsghdr, msghdr, Socket, sockaddrUn } from "../../../src/host/unix-socket.ts";
 import * as kvm from "../../../src/hypervisor/kvm/abi.ts";
+import * as kvmStats from "../../../src/hypervisor/kvm/stats.ts";
 
 interface Layout {
   readonly name: string;
@@ -86,7 +87,8 @@ for (const layout of [
   virtqDescriptor,
 ])
   expectLayout(layout);
-for (const value of [...Object.values(uring), ...Object.values(kvm)]) if (isLayout(value)) expectLayout(value);
+for (const value of [...Object.values(uring), ...Object.values(kvm), ...Object.values(kvmStats)])
+  if (isLayout(value)) expectLayout(value);
 
 /** Structures that are filled in by offset. */
 expectations.set("sizeof(struct timespec)", 16);
