@@ -7,6 +7,8 @@ import { scratch } from "./scratch.ts";
 import { bytes, i32, struct, u16, u32, u64, type ViewOf } from "./struct.ts";
 
 const PATH_BYTES = 108;
+/** The longest path of a socket: sun_path less its NUL. */
+export const MAX_SOCKET_PATH_BYTES = PATH_BYTES - 1;
 /** struct sockaddr_un (sys/un.h). */
 export const sockaddrUn = struct("sockaddr_un", { sun_family: u16, sun_path: bytes(PATH_BYTES) });
 /** struct msghdr (bits/socket.h). */

@@ -246,6 +246,24 @@ describe("--disk", () => {
   });
 });
 
+describe("--vsock", () => {
+  const vsock = (name: string, cid = "3"): string[] => vm("--vsock", `cid=${cid},socket=${name}`);
+  const listen = /cannot listen at .*give --vsock a socket in a folder that exists/;
+  refused([
+    ["a socket in use", () => vsock(fixture("socket")), listen],
+    ["a file in its place", () => vsock(fixture("disk.raw")), listen],
+    ["a directory in its place", () => vsock(fixture("folder")), listen],
+    ["a missing folder", () => vsock(fixture("missing/s")), listen],
+    ["a path longer than a socket's", () => vsock(`/tmp/${"x".repeat(103)}`), /has 108 bytes, 1 to 107 are possible/],
+    ["no path", () => vsock(""), /'socket' is missing: give socket=/],
+    ...["0", "1", "2", "4294967295"].map(
+      (cid): Case => [`context id ${cid}`, () => vsock("s", cid), /has a special meaning, use 3 to 4294967294/],
+    ),
+    ["a context id of 33 bits", () => vsock("s", "4294967296"), /4294967296/],
+    ["slot 32", () => vsock("s,pci_device_id=32"), /slot 32 does not exist, the last is 31/],
+  ]);
+});
+
 const canOvercommit = (): boolean => readFileSync("/proc/sys/vm/overcommit_memory", "latin1").trim() === "1";
 
 describe("--memory", () => {

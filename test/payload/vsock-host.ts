@@ -2,15 +2,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PayloadError, type PayloadProcess } from "./process.ts";
-import { startOnVmm, type VmmOptions } from "./vmm.ts";
 
-/** Ports of the payload `vsock`. */
-export const ECHO_PORT = 7;
-export const QUIT_PORT = 9;
+/** The guest did not take a connection. */
+export class VsockRefusedError extends Error {
+  override readonly name = "VsockRefusedError";
+}
 
 /** The host's end of a guest's socket device. */
 export class VsockHost implements AsyncDisposable {
+  /** Where the VMM listens. */
   readonly path: string;
   readonly #folder: string;
   readonly #servers: Server[] = [];
@@ -25,22 +25,12 @@ export class VsockHost implements AsyncDisposable {
     return new VsockHost(await mkdtemp(join(tmpdir(), "vsock-host-")));
   }
 
+  /** For our VMM. */
   get options(): string[] {
     return ["--vsock", `cid=3,socket=${this.path}`];
   }
 
-  /** Starts the payload `vsock` and waits until it is ready. */
-  async start(cmdline = "", options: VmmOptions = {}): Promise<PayloadProcess> {
-    const guest = await startOnVmm("vsock", {
-      ...options,
-      cmdline,
-      extra: [...this.options, ...(options.extra ?? [])],
-    });
-    await guest.nextLine((line) => line === "READY cid=3");
-    return guest;
-  }
-
-  /** Connects to a port of the guest. @throws PayloadError when it refuses */
+  /** Connects to a port of the guest. The socket is paused. @throws VsockRefusedError */
   async connect(port: number): Promise<Socket> {
     const socket = createConnection({ path: this.path, allowHalfOpen: true });
     this.#sockets.push(socket);
@@ -54,30 +44,45 @@ export class VsockHost implements AsyncDisposable {
       const rest = line.slice(end + 1);
       if (rest !== "") socket.unshift(Buffer.from(rest, "latin1"));
       if (/^OK \d+$/.test(line.slice(0, end))) accepted.resolve();
-      else accepted.reject(new PayloadError(`the client was told '${line}'`));
+      else accepted.reject(new VsockRefusedError(`the client was told '${line}'`));
     };
+    const refuse = (): void => accepted.reject(new VsockRefusedError(`port ${port} is refused`));
     socket.on("data", listen);
-    socket.on("end", () => accepted.reject(new PayloadError(`port ${port} is refused`)));
+    socket.once("end", refuse);
     socket.on("error", accepted.reject);
     socket.write(`CONNECT ${port}\n`);
     await accepted.promise;
+    socket.off("end", refuse);
     return socket;
   }
 
-  /** An echo server that the guest reaches at a port. */
-  async serveEcho(port: number): Promise<void> {
+  /** As `connect`, until the guest listens. */
+  async connectWhenReady(port: number, timeoutMs: number): Promise<Socket> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      try {
+        return await this.connect(port);
+      } catch (error) {
+        if (!(error instanceof VsockRefusedError) || performance.now() > deadline) throw error;
+        await Bun.sleep(50);
+      }
+    }
+  }
+
+  /** A server that the guest reaches at a port. */
+  async serve(port: number, take: (socket: Socket) => void): Promise<void> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       this.#sockets.push(socket);
       socket.on("error", () => undefined);
-      socket.pipe(socket);
+      take(socket);
     });
     this.#servers.push(server);
     await new Promise<void>((listening) => server.listen({ path: `${this.path}_${port}`, backlog: 128 }, listening));
   }
 
-  /** Has the payload `vsock` end. */
-  async quit(): Promise<void> {
-    (await this.connect(QUIT_PORT)).destroy();
+  /** An echo server that the guest reaches at a port. */
+  serveEcho(port: number): Promise<void> {
+    return this.serve(port, (socket) => socket.pipe(socket));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

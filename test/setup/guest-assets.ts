@@ -1,6 +1,7 @@
 import { cp, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { asset } from "./cache.ts";
+import { run } from "./exec.ts";
 import { makeRootDisk } from "./images.ts";
 import { debianKernel, type Kernel } from "./kernels.ts";
 import { ensurePackages } from "./packages.ts";
@@ -78,7 +79,14 @@ async function stageGuestRoot(root: string, kernel: Kernel): Promise<void> {
   for (const [source, target] of SCRIPTS) await stageScript(root, join(import.meta.dir, "guest", source), target);
 }
 
+/** Programs of our own, a C source each in guest/. */
+const OWN_TOOLS = ["vsock-connections"] as const;
+
 async function stageTools(root: string): Promise<void> {
+  for (const name of OWN_TOOLS) {
+    const source = join(import.meta.dir, "guest", `${name}.c`);
+    await run(["gcc", "-O1", "-static", "-Wall", "-Werror", "-o", join(root, "bin", name), source]);
+  }
   for (const tool of TOOLS) await stageProgram(root, tool);
   for (const [name, target] of TOOL_LINKS) await symlink(target, join(root, "bin", name));
   await stageLibrary(root, TPM_DEVICE_DRIVER);
@@ -94,17 +102,20 @@ export async function guestAssets(series: GuestSeries): Promise<GuestAssets> {
     "zstd",
     "e2fsprogs",
     "fdisk",
+    "gcc",
     "util-linux",
     "ethtool",
     "iperf3",
     "iproute2",
+    "libc6-dev",
     "libtss2-tcti-device0",
     "socat",
     "tpm2-tools",
   ]);
   const kernel = await debianKernel(series, GUEST_MODULES);
   const scripts = SCRIPTS.map(([source]) => `guest/${source}`);
-  const recipe = await sources("guest-assets.ts", "rootfs.ts", "images.ts", ...scripts);
+  const programs = OWN_TOOLS.map((name) => `guest/${name}.c`);
+  const recipe = await sources("guest-assets.ts", "rootfs.ts", "images.ts", ...scripts, ...programs);
   const dir = await asset(`guest-${series}`, { kernel, recipe }, async (out) => {
     const root = join(out, "root");
     await stageGuestRoot(root, kernel);

@@ -4,7 +4,7 @@ import { SysError } from "../../host/errno.ts";
 import { tryLockFile } from "../../host/file-lock.ts";
 import { check, libc } from "../../host/libc.ts";
 import { cString } from "../../host/scratch.ts";
-import { connectTo, isListening, listenAt } from "../../host/unix-socket.ts";
+import { connectTo, isListening, listenAt, MAX_SOCKET_PATH_BYTES } from "../../host/unix-socket.ts";
 
 /** The API socket cannot be had. The message says what the user can do. */
 export class ApiSocketError extends Error {
@@ -28,8 +28,6 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const ECONNREFUSED = 111;
-/** Of sun_path, less its NUL (sys/un.h). */
-const MAX_PATH_BYTES = 107;
 
 /** Whoever holds the lock owns the path; the lock's file stays, since to remove it would race with the next owner. */
 function lockPath(path: string): number {
@@ -71,8 +69,10 @@ function clearPath(path: string): void {
 
 function listenAtPath(path: string): ApiListener {
   const length = Buffer.byteLength(path);
-  if (length > MAX_PATH_BYTES)
-    throw new ApiSocketError(`the API socket's path has ${length} bytes, at most ${MAX_PATH_BYTES} are possible`);
+  if (length > MAX_SOCKET_PATH_BYTES)
+    throw new ApiSocketError(
+      `the API socket's path has ${length} bytes, at most ${MAX_SOCKET_PATH_BYTES} are possible`,
+    );
   const lock = lockPath(path);
   try {
     clearPath(path);

@@ -2,7 +2,7 @@ import type { VsockConfig } from "../../config/schema/virtio-devices.ts";
 import { vsockDevice } from "../../devices/virtio/vsock/device.ts";
 import { libc } from "../../host/libc.ts";
 import { cString } from "../../host/scratch.ts";
-import { listenAt } from "../../host/unix-socket.ts";
+import { listenAt, MAX_SOCKET_PATH_BYTES } from "../../host/unix-socket.ts";
 import type { PciBuilder } from "./builder.ts";
 
 /** Clients of the host that may wait to be accepted: as many as there can be connections. */
@@ -25,6 +25,11 @@ export function placeVsock(builder: PciBuilder, config: VsockConfig): void {
 
 /** @throws VsockSocketError */
 function listen(path: string): number {
+  const length = Buffer.byteLength(path);
+  if (length === 0 || length > MAX_SOCKET_PATH_BYTES)
+    throw new VsockSocketError(
+      `the path of the socket of --vsock has ${length} bytes, 1 to ${MAX_SOCKET_PATH_BYTES} are possible`,
+    );
   try {
     return listenAt(path, BACKLOG);
   } catch (cause) {

@@ -73,7 +73,7 @@ export function toolsRoot(source: GuestAssets): Pick<GuestSpec, "disks" | "root"
 const EXPECTED_WARNINGS = [/Warning: unable to open an initial console/];
 
 /** Complaints of a guest in an emulated host about how long things take. */
-const SLOWNESS = [/hrtimer: interrupt took/, /clocksource: .*(delay|unstable|skew)/];
+const SLOWNESS = [/hrtimer: interrupt took/, /clocksource: .*(delay|unstable|skew|Long readout interval)/];
 
 /**
  * What a VMM is known to make the kernel warn of. On Cloud Hypervisor, and so on ours, register B of the clock is plain RAM that

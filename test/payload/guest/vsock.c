@@ -29,15 +29,6 @@ static bool quit;
 
 static u8 pattern(u32 port, u32 at) { return port * 59 + at * 7 + (at >> 8); }
 
-static struct vsock_header *room(void) {
-  u64 deadline = now_ns() + 20000000000;
-  for (;;) {
-    struct vsock_header *packet = vsock_room(&vsock);
-    if (packet) return packet;
-    if (now_ns() > deadline) fail("the device does not take packets");
-  }
-}
-
 static void send(struct connection *connection, struct vsock_header *packet, u16 op, u32 length) {
   packet->src_port = connection->port;
   packet->dst_port = connection->host_port;
@@ -50,7 +41,7 @@ static void send(struct connection *connection, struct vsock_header *packet, u16
 }
 
 static void say(struct connection *connection, u16 op, u32 flags) {
-  struct vsock_header *packet = room();
+  struct vsock_header *packet = vsock_wait_room(&vsock);
   packet->flags = flags;
   send(connection, packet, op, 0);
 }
@@ -143,7 +134,7 @@ static bool pump(struct connection *connection) {
   u32 length = waiting < credit ? waiting : credit;
   if (length > BUFFER) length = BUFFER;
   if (length > 0) {
-    struct vsock_header *packet = room();
+    struct vsock_header *packet = vsock_wait_room(&vsock);
     u8 *bytes = (u8 *)(packet + 1);
     for (u32 i = 0; i < length; i++)
       bytes[i] = connection->dialled ? pattern(connection->port, connection->written + i)

@@ -8,6 +8,8 @@ export const DescriptorFlag = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
 
 /** flags of the available ring: the driver asks for no interrupts (2.7.6). */
 export const AVAIL_NO_INTERRUPT = 1;
+/** flags of the used ring: the device asks for no notifications (2.7.8). */
+export const USED_NO_NOTIFY = 1;
 
 /** The largest queue (2.7). */
 export const MAX_QUEUE_SIZE = 32768;

@@ -11,6 +11,7 @@ import {
   deviceAreaBytes,
   driverAreaBytes,
   isQueueSize,
+  USED_NO_NOTIFY,
   virtqDescriptor,
 } from "./layout.ts";
 import { type QueueDefect, QueueError } from "./queue-error.ts";
@@ -176,7 +177,16 @@ export class Queue {
   enableNotifications(): boolean {
     const next = this.#positions[NEXT_AVAIL] ?? 0;
     if (this.#eventIdx) Atomics.store(this.#used16, 2 + this.size * 4, next);
+    else Atomics.store(this.#used16, 0, 0);
     return this.#look(next) !== 0;
+  }
+
+  /**
+   * Tells the driver that it need not notify until `enableNotifications`. With EVENT_IDX that is so anyway, once the driver is
+   * past the chain that was asked for.
+   */
+  disableNotifications(): void {
+    if (!this.#eventIdx) Atomics.store(this.#used16, 0, USED_NO_NOTIFY);
   }
 
   /** How many chains are available beyond `next`, freshly read. */

@@ -81,7 +81,8 @@ export class VsockBackEnd implements IoClient {
     if (queue.ring === undefined) return;
     const result = this.#muxer.pump(this.#toGuest, this.#header);
     queue.publish();
-    // What the driver offered in between may have come without a notification.
+    // Of new buffers only a device that has none wants to hear, of those too that came in between.
+    if (result !== "full") queue.ring?.disableNotifications();
     if (result === "more" || (result === "full" && queue.enableNotifications())) signalEventFd(queue.doorbell);
   }
 }

@@ -25,6 +25,7 @@ export class TransmitRing implements Payload {
     const queue = this.#queue;
     const { ring } = queue;
     if (ring === undefined) return false;
+    ring.disableNotifications();
     for (let chains = 0; chains < ring.size; chains++) {
       const head = queue.take();
       if (head === NO_CHAIN) {

@@ -64,6 +64,15 @@ struct vsock_header *vsock_room(struct vsock *vsock) {
   return packet;
 }
 
+struct vsock_header *vsock_wait_room(struct vsock *vsock) {
+  u64 deadline = now_ns() + 20000000000;
+  for (;;) {
+    struct vsock_header *packet = vsock_room(vsock);
+    if (packet) return packet;
+    if (now_ns() > deadline) fail("the device does not take packets");
+  }
+}
+
 void vsock_send(struct vsock *vsock, struct vsock_header *packet, u32 payload) {
   u32 slot = vsock->tx_stack[--vsock->tx_free];
   struct buffer buffers[2] = {{packet, sizeof *packet}, {packet + 1, payload}};

@@ -48,5 +48,7 @@ struct vsock_header *vsock_poll(struct vsock *vsock);
 void vsock_release(struct vsock *vsock, struct vsock_header *packet);
 // Room for a packet with VSOCK_TX_BYTES of payload behind it, zeroed header; NULL while all slots are in flight.
 struct vsock_header *vsock_room(struct vsock *vsock);
+// The same, once there is room; fails when the device does not make any.
+struct vsock_header *vsock_wait_room(struct vsock *vsock);
 // Sends what vsock_room gave, with `payload` bytes, as one chain of one or two descriptors.
 void vsock_send(struct vsock *vsock, struct vsock_header *packet, u32 payload);

@@ -374,6 +374,19 @@ describe("interrupts and notifications", () => {
     expect(driver.availEvent).toBe(2);
   });
 
+  test.each([false, true])("the driver is asked not to notify by a flag, with EVENT_IDX (%p) by none", (eventIdx) => {
+    const { driver, queue } = rig(eventIdx);
+    const flags = (): number => driver.memory.readU16(driver.setup.deviceArea);
+    queue.disableNotifications();
+    expect(flags()).toBe(eventIdx ? 0 : 1);
+    expect(queue.enableNotifications()).toBe(false);
+    expect(flags()).toBe(0);
+    queue.disableNotifications();
+    driver.add({ address: BASE, length: 1 });
+    expect(queue.enableNotifications()).toBe(true);
+    expect(flags()).toBe(0);
+  });
+
   test("without EVENT_IDX nothing is written where avail_event would be", () => {
     const { driver, queue } = rig();
     driver.add({ address: BASE, length: 1 });
