@@ -1,4 +1,5 @@
 import { iovec, MAX_IOVECS } from "../host/iovec.ts";
+import { libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
 import { mapAnonymous } from "../host/mmap.ts";
 
@@ -53,8 +54,42 @@ export class FrameBatch {
     this.#taken += 1 + segments;
   }
 
+  /**
+   * Copies the first bytes of a frame to the room of another, for the few that came in out of order.
+   * @returns whether they fit there
+   */
+  move(from: number, to: number, bytes: number): boolean {
+    let [source, sourceAt] = [this.#element(from), 0];
+    let [target, targetAt] = [this.#element(to), 0];
+    const end = target + (this.segments[to] ?? 0);
+    for (let left = bytes; left > 0; ) {
+      if (target === end) return false;
+      const part = Math.min(left, this.#length(source) - sourceAt, this.#length(target) - targetAt);
+      libc.memcpy(this.#base(target) + targetAt, this.#base(source) + sourceAt, part);
+      left -= part;
+      sourceAt += part;
+      targetAt += part;
+      if (sourceAt === this.#length(source)) [source, sourceAt] = [source + 1, 0];
+      if (targetAt === this.#length(target)) [target, targetAt] = [target + 1, 0];
+    }
+    return true;
+  }
+
   clear(): void {
     this.count = 0;
     this.#taken = 0;
+  }
+
+  /** Which element of the table a frame begins with. */
+  #element(frame: number): number {
+    return ((this.addresses[frame] ?? 0) - this.#iovecs.address) / iovec.size;
+  }
+
+  #base(element: number): number {
+    return (this.table[element * 4] ?? 0) + (this.table[element * 4 + 1] ?? 0) * 0x1_0000_0000;
+  }
+
+  #length(element: number): number {
+    return this.table[element * 4 + 2] ?? 0;
   }
 }

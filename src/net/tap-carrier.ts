@@ -4,6 +4,7 @@ import { scratch } from "../host/scratch.ts";
 import type { FrameBatch } from "./frame-batch.ts";
 import type { FrameCarrier } from "./frame-carrier.ts";
 import { ifreqFlags, TunFlag, TunRequest } from "./tap-abi.ts";
+import { TapRing } from "./tap-ring.ts";
 
 /** Frames that the kernel refuses for what they are, or that it has no memory for just now. */
 const DROPPED: ReadonlySet<number> = new Set([
@@ -17,42 +18,57 @@ const DROPPED: ReadonlySet<number> = new Set([
   Errno.EBADFD,
 ]);
 
-/** One queue of a TAP interface: one readv or writev a frame. */
+/** One queue of a TAP interface: each frame is one readv or writev. */
 export class TapCarrier implements FrameCarrier {
   readonly fd: number;
   readonly hasHeader = true;
+  readonly #ring: TapRing | undefined;
   #active = true;
 
-  /** @param fd non-blocking, with frame headers of 12 bytes; stays the caller's */
+  /** @param fd non-blocking, with frame headers of 12 bytes; stays the caller's. @throws SysError */
   constructor(fd: number) {
     this.fd = fd;
+    this.#ring = TapRing.open(fd);
   }
 
   receive(rooms: FrameBatch): number {
-    const { count, addresses, segments, lengths } = rooms;
+    return this.#ring === undefined || rooms.count === 1 ? this.#receiveEach(rooms) : receiveAll(rooms, this.#ring);
+  }
+
+  send(frames: FrameBatch): number {
+    return this.#ring === undefined || frames.count === 1 ? this.#sendEach(frames) : this.#sendAll(frames, this.#ring);
+  }
+
+  #receiveEach(rooms: FrameBatch): number {
+    const { count, addresses, segments } = rooms;
     for (let i = 0; i < count; i++) {
       const bytes = libc.readv(this.fd, addresses[i] ?? 0, segments[i] ?? 0);
-      if (bytes >= 0) lengths[i] = bytes;
-      else {
-        const error = errno();
-        if (error === Errno.EAGAIN || error === Errno.EINTR) return i;
-        if (error !== Errno.EINVAL) throw new SysError(error, "receive from the TAP interface");
-        lengths[i] = 0;
-      }
+      if (!isReceived(rooms, i, bytes < 0 ? -errno() : bytes)) return i;
     }
     return count;
   }
 
-  send(frames: FrameBatch): number {
-    const { count, addresses, segments, lengths } = frames;
-    for (let i = 0; i < count; i++) {
-      if (libc.writev(this.fd, addresses[i] ?? 0, segments[i] ?? 0) >= 0) continue;
-      const error = errno();
-      if (error === Errno.EAGAIN || error === Errno.EINTR) return i;
-      if (!DROPPED.has(error)) throw new SysError(error, "send to the TAP interface");
-      lengths[i] = 0;
-    }
-    return count;
+  #sendEach(frames: FrameBatch): number {
+    for (let i = 0; i < frames.count; i++) if (!isDone(frames, i, this.#sendOne(frames, i))) return i;
+    return frames.count;
+  }
+
+  /** All at once, but for those that there was no room for while others before or behind them passed: one by one. */
+  #sendAll(frames: FrameBatch, ring: TapRing): number {
+    const { count } = frames;
+    const { results } = ring;
+    ring.send(frames);
+    let last = count;
+    while (last > 0 && mustWait(results[last - 1] ?? 0)) last--;
+    for (let i = 0; i < last; i++)
+      if (!isDone(frames, i, results[i] ?? 0) && !isDone(frames, i, this.#sendOne(frames, i))) frames.lengths[i] = 0;
+    return last;
+  }
+
+  /** @returns what was sent in bytes, or a negated errno */
+  #sendOne({ addresses, segments }: FrameBatch, index: number): number {
+    const sent = libc.writev(this.fd, addresses[index] ?? 0, segments[index] ?? 0);
+    return sent < 0 ? -errno() : sent;
   }
 
   setOffloads(offloads: number): void {
@@ -72,6 +88,7 @@ export class TapCarrier implements FrameCarrier {
   }
 
   close(): void {
+    this.#ring?.close();
     try {
       // Whoever uses the descriptor next finds it as it was.
       this.setActive(true);
@@ -80,6 +97,49 @@ export class TapCarrier implements FrameCarrier {
       if (!(error instanceof SysError)) throw error;
     }
   }
+}
+
+/** All at once. A frame may come in between a read that found none and the next: it is moved up. */
+function receiveAll(rooms: FrameBatch, ring: TapRing): number {
+  const { results } = ring;
+  ring.receive(rooms);
+  let received = 0;
+  for (let i = 0; i < rooms.count; i++) {
+    const result = results[i] ?? 0;
+    if (!isReceived(rooms, i, result)) continue;
+    if (received < i) rooms.lengths[received] = result > 0 && rooms.move(i, received, result) ? result : 0;
+    received++;
+  }
+  return received;
+}
+
+const mustWait = (result: number): boolean => result === -Errno.EAGAIN || result === -Errno.EINTR;
+
+/**
+ * Judges how receiving into a room went.
+ * @param result bytes received, or a negated errno
+ * @returns whether the room is used up, by a frame or by one that was dropped
+ * @throws SysError
+ */
+function isReceived(rooms: FrameBatch, index: number, result: number): boolean {
+  if (mustWait(result)) return false;
+  if (result < 0 && result !== -Errno.EINVAL) throw new SysError(-result, "receive from the TAP interface");
+  rooms.lengths[index] = Math.max(0, result);
+  return true;
+}
+
+/**
+ * Judges how sending a frame went.
+ * @param result bytes sent, or a negated errno
+ * @returns whether the frame is done with, sent or dropped
+ * @throws SysError
+ */
+function isDone(frames: FrameBatch, index: number, result: number): boolean {
+  if (result >= 0) return true;
+  if (mustWait(result)) return false;
+  if (!DROPPED.has(-result)) throw new SysError(-result, "send to the TAP interface");
+  frames.lengths[index] = 0;
+  return true;
 }
 
 /**

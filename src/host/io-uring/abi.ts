@@ -104,6 +104,8 @@ export const OP_SUPPORTED = 1 << 0;
 /** IOSQE_* of io_uring_sqe.flags. */
 export const SQE_FIXED_FILE = 1 << 0;
 export const SQE_ASYNC = 1 << 4;
+/** RWF_NOWAIT of io_uring_sqe.rw_flags (linux/fs.h). */
+export const RWF_NOWAIT = 0x8;
 /** IORING_FSYNC_DATASYNC of io_uring_sqe.fsync_flags. */
 export const FSYNC_DATASYNC = 1 << 0;
 /** IORING_POLL_ADD_MULTI, in io_uring_sqe.len. */

@@ -21,6 +21,7 @@ import {
   POLL_ADD_MULTI,
   REGISTER_FILES,
   REGISTER_PROBE,
+  RWF_NOWAIT,
   SETUP_CLAMP,
   SETUP_COOP_TASKRUN,
   SETUP_CQSIZE,
@@ -209,6 +210,16 @@ export class IoUring {
   /** Queues a write of the `count` iovecs at `iovecs`, which may be used again after the next `enter`. */
   writev(fd: number, iovecs: number, count: number, offset: number, tag: number, offload = false): void {
     this.#queue(IoUringOp.WRITEV, offload, fd, iovecs, count, offset, 0, tag);
+  }
+
+  /** As `writev` to something without offsets, which fails with EAGAIN instead of waiting for room. */
+  writevNow(fd: number, iovecs: number, count: number, tag: number): void {
+    this.#queue(IoUringOp.WRITEV, false, fd, iovecs, count, 0, RWF_NOWAIT, tag);
+  }
+
+  /** As `readv` from something without offsets, which fails with EAGAIN instead of waiting for data. */
+  readvNow(fd: number, iovecs: number, count: number, tag: number): void {
+    this.#queue(IoUringOp.READV, false, fd, iovecs, count, 0, RWF_NOWAIT, tag);
   }
 
   /** Queues an fdatasync: covers the writes that completed before it was queued, and no others. */
