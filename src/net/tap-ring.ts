@@ -3,9 +3,6 @@ import { IoUringOp } from "../host/io-uring/abi.ts";
 import { IoUring, IoUringUnavailableError } from "../host/io-uring/io-uring.ts";
 import { FrameBatch } from "./frame-batch.ts";
 
-/** The one registered file. */
-const TAP = 0;
-
 /**
  * Moves the frames of a batch with one system call for all, in the calling thread: a third less time a frame than with one
  * call each.
@@ -14,9 +11,12 @@ export class TapRing {
   /** How each frame of the last batch fared: bytes moved, or a negated errno. */
   readonly results = new Int32Array(FrameBatch.maxFrames);
   readonly #ring: IoUring;
+  /** Not registered with the ring, which gives files back only some time after it has been closed. */
+  readonly #fd: number;
 
-  private constructor(ring: IoUring) {
+  private constructor(ring: IoUring, fd: number) {
     this.#ring = ring;
+    this.#fd = fd;
   }
 
   /** @returns undefined where the kernel has no io_uring for us, or none that never waits for this interface */
@@ -30,8 +30,7 @@ export class TapRing {
     }
     try {
       ring.require([IoUringOp.READV, IoUringOp.WRITEV]);
-      ring.registerFiles([fd]);
-      const tap = new TapRing(ring);
+      const tap = new TapRing(ring, fd);
       if (tap.#neverWaits()) return tap;
     } catch (error) {
       ring.close();
@@ -44,13 +43,13 @@ export class TapRing {
 
   /** Sends all frames of a batch, unless they would have to wait: see `results`. @throws SysError */
   send({ count, addresses, segments }: FrameBatch): void {
-    for (let i = 0; i < count; i++) this.#ring.writevNow(TAP, addresses[i] ?? 0, segments[i] ?? 0, i);
+    for (let i = 0; i < count; i++) this.#ring.writevNow(this.#fd, addresses[i] ?? 0, segments[i] ?? 0, i);
     this.#collect(count);
   }
 
   /** Receives into all rooms of a batch for which there are frames: see `results`. @throws SysError */
   receive({ count, addresses, segments }: FrameBatch): void {
-    for (let i = 0; i < count; i++) this.#ring.readvNow(TAP, addresses[i] ?? 0, segments[i] ?? 0, i);
+    for (let i = 0; i < count; i++) this.#ring.readvNow(this.#fd, addresses[i] ?? 0, segments[i] ?? 0, i);
     this.#collect(count);
   }
 
@@ -60,7 +59,7 @@ export class TapRing {
 
   /** A frame of no bytes is refused for what it is, or because such an interface cannot be told not to wait. */
   #neverWaits(): boolean {
-    this.#ring.writevNow(TAP, 0, 0, 0);
+    this.#ring.writevNow(this.#fd, 0, 0, 0);
     this.#collect(1);
     return this.results[0] !== -Errno.EOPNOTSUPP;
   }

@@ -3,11 +3,13 @@ import { findTool } from "../setup/exec.ts";
 /**
  * A command in a network namespace of its own, which goes away with it: there it may make and configure interfaces.
  * @param setup shell commands that go before; `ip` is in the path
+ * @param after shell commands that go after, when the command has succeeded
  */
-export function inNetworkNamespace(setup: string, command: readonly string[]): string[] {
+export function inNetworkNamespace(setup: string, command: readonly string[], after?: string): string[] {
   const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
   const path = `PATH=$PATH:/usr/sbin:/sbin`;
-  return ["unshare", "--net", ...asRoot, "sh", "-ec", `${path}\n${setup}\nexec "$@"`, "sh", ...command];
+  const run = after === undefined ? `exec "$@"` : `"$@"\n${after}`;
+  return ["unshare", "--net", ...asRoot, "sh", "-ec", `${path}\n${setup}\n${run}`, "sh", ...command];
 }
 
 /** Whether there can be network namespaces with TAP interfaces here. */

@@ -31,14 +31,20 @@ function valueText(form: JsonForm, value: unknown): string {
   }
 }
 
+/** Nobody else can do anything with the number of a descriptor of ours. */
+const withoutNumbers = (value: unknown): unknown => (Array.isArray(value) ? value.map(() => -1) : -1);
+
 function objectText(schema: ObjectSchema, config: Readonly<Record<string, unknown>>): string {
   const parts: string[] = [];
   for (const { name, member } of jsonPlan(schema).slots) {
     const value = config[name];
-    const { printNull, omitFalse } = member.traits;
+    const { printNull, omitFalse, descriptor } = member.traits;
     if (value === undefined) {
       if (printNull) parts.push(`"${name}":null`);
-    } else if (!(omitFalse && value === false)) parts.push(`"${name}":${valueText(member.json, value)}`);
+    } else if (!(omitFalse && value === false)) {
+      const shown = descriptor ? withoutNumbers(value) : value;
+      parts.push(`"${name}":${valueText(member.json, shown)}`);
+    }
   }
   return `{${parts.join(",")}}`;
 }
