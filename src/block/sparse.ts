@@ -1,7 +1,7 @@
 import { Errno } from "../host/errno.ts";
 import { AllocateFlag } from "../host/fallocate.ts";
 import { errno, libc } from "../host/libc.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapForThread } from "../host/mmap.ts";
 import { BlockRequest } from "./linux-abi.ts";
 
 const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = AllocateFlag;
@@ -9,7 +9,7 @@ const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = AllocateFlag;
 const ZEROES_BYTES = 256 * 1024;
 
 /** The thread's argument of a block device request, and zeroes to write; the latter cost nothing until used. */
-const range = mapAnonymous(16);
+const range = mapForThread(16);
 let zeroes: { readonly address: number } | undefined;
 
 /**
@@ -74,7 +74,7 @@ function deviceRequest(fd: number, request: number, offset: number, length: numb
 }
 
 function writeZeroes(fd: number, offset: number, length: number): number {
-  zeroes ??= mapAnonymous(ZEROES_BYTES);
+  zeroes ??= mapForThread(ZEROES_BYTES);
   for (let done = 0; done < length; ) {
     const count = libc.pwrite(fd, zeroes.address, Math.min(ZEROES_BYTES, length - done), offset + done);
     if (count > 0) done += count;

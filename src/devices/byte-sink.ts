@@ -1,6 +1,6 @@
 import { Errno } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapForThread } from "../host/mmap.ts";
 import { waitWritable } from "../host/poll.ts";
 
 /** Where the bytes of a character device go. Called on the thread of the vCPU that sends them. */
@@ -15,7 +15,7 @@ export const nullSink: ByteSink = { write: () => undefined };
 const PATIENCE_MS = 100;
 
 /** The thread's one-byte buffer. */
-const buffer = mapAnonymous(1);
+const buffer = mapForThread(1);
 
 /**
  * Bytes go to a file descriptor at once. What cannot be delivered is lost, as on a line with nothing at the other end: a

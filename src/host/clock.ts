@@ -1,9 +1,9 @@
 import { libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 
 const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
-const timespec = mapAnonymous(16);
+const timespec = mapForThread(16);
 
 /** Nanoseconds of CLOCK_MONOTONIC: one clock for all threads of the host. Exact to 2^53 ns (104 days) of host up-time. */
 export function monotonicNs(): number {

@@ -1,12 +1,12 @@
 import { Errno, SysError } from "./errno.ts";
 import { check, errno, libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 
 /** Constant and throw-away words for eventfd reads and writes, per thread. */
-const words = mapAnonymous(16);
+const words = mapForThread(16);
 words.u32[0] = 1;
 
 /** A new non-blocking, close-on-exec eventfd with count 0. @throws SysError */

@@ -1,13 +1,13 @@
 import { Errno, SysError } from "./errno.ts";
 import { errno, libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 import { Sys } from "./syscall-numbers.ts";
 
 const FUTEX_WAIT_PRIVATE = 128;
 const FUTEX_WAKE_PRIVATE = 129;
 
 /** The thread's struct timespec for bounded waits. */
-const timeout = mapAnonymous(16);
+const timeout = mapForThread(16);
 
 /**
  * Sleeps while the 32-bit word at `address` equals `expected`, at most `timeoutMs` (no limit when absent). May return

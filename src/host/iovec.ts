@@ -1,5 +1,5 @@
 import type { MemoryBlock } from "./memory-block.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 import { struct, u64 } from "./struct.ts";
 
 /** struct iovec (bits/types/struct_iovec.h). */
@@ -12,7 +12,7 @@ let table: MemoryBlock | undefined;
 
 /** The thread's iovec array for one system call at a time: MAX_IOVECS elements, valid until their next use by the thread. */
 export function iovecTable(): MemoryBlock {
-  table ??= mapAnonymous(iovec.size * MAX_IOVECS);
+  table ??= mapForThread(iovec.size * MAX_IOVECS);
   return table;
 }
 

@@ -41,6 +41,12 @@ export function munmap(address: number, size: number): void {
   check(libc.munmap(address, size), `munmap of ${size} bytes`);
 }
 
+/** Puts anonymous zeroed memory in the place of a mapping. @throws SysError */
+export function mapOver(address: number, size: number): void {
+  const flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE | MapFlag.FIXED;
+  check(libc.mmap(address, size, Prot.READ | Prot.WRITE, flags, -1, 0), `mmap of ${size} bytes over others`);
+}
+
 /** Anonymous zeroed memory of whole pages, for structures shared with the kernel or between threads. */
 export function mapAnonymous(size: number): MemoryBlock {
   const pages = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
@@ -50,4 +56,19 @@ export function mapAnonymous(size: number): MemoryBlock {
     flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE,
   });
   return new MemoryBlock(address, pages);
+}
+
+/** What the calling thread has mapped for itself. */
+const ofThread: MemoryBlock[] = [];
+
+/** As `mapAnonymous`, for what the calling thread uses as long as it lives. */
+export function mapForThread(size: number): MemoryBlock {
+  const block = mapAnonymous(size);
+  ofThread.push(block);
+  return block;
+}
+
+/** Gives back what the calling thread has mapped for itself: it must do nothing more than end. @throws SysError */
+export function unmapForThread(): void {
+  for (const { address, size } of ofThread.splice(0)) munmap(address, size);
 }

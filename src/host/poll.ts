@@ -1,5 +1,5 @@
 import { libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 import { i32, struct, u16 } from "./struct.ts";
 
 /** struct pollfd (asm-generic/poll.h). */
@@ -8,7 +8,7 @@ export const pollfd = struct("pollfd", { fd: i32, events: u16, revents: u16 });
 /** Events of poll(2) (asm-generic/poll.h). HUP is reported whether asked for or not. */
 export const PollEvent = { IN: 0x001, OUT: 0x004, HUP: 0x010, RDHUP: 0x2000 } as const;
 
-const block = mapAnonymous(pollfd.size);
+const block = mapForThread(pollfd.size);
 const request = pollfd.at(block);
 
 /**

@@ -1,5 +1,5 @@
 import type { MemoryBlock } from "./memory-block.ts";
-import { mapAnonymous, PAGE_SIZE } from "./mmap.ts";
+import { mapForThread, PAGE_SIZE } from "./mmap.ts";
 
 /**
  * Per-thread memory for the arguments of one system call at a time: paths and small structures. Valid until the next
@@ -9,7 +9,7 @@ let block: MemoryBlock | undefined;
 
 /** The thread's scratch block: one page. */
 export function scratch(): MemoryBlock {
-  block ??= mapAnonymous(PAGE_SIZE);
+  block ??= mapForThread(PAGE_SIZE);
   return block;
 }
 

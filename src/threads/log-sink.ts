@@ -1,6 +1,6 @@
 import { libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapForThread } from "../host/mmap.ts";
 
 /** Longer records are cut. Pages of the buffer that no record reaches cost nothing. */
 const MAX_RECORD_BYTES = 1 << 16;
@@ -15,7 +15,7 @@ let record: MemoryBlock | undefined;
  */
 export function fdSink(fd: number): (record: string) => void {
   const encoder = new TextEncoder();
-  record ??= mapAnonymous(MAX_RECORD_BYTES);
+  record ??= mapForThread(MAX_RECORD_BYTES);
   const { address, u8 } = record;
   return (text) => {
     const { written } = encoder.encodeInto(text, u8);

@@ -1,5 +1,6 @@
+import { unmapForThread } from "../host/mmap.ts";
 import { toFailure } from "./failure.ts";
-import type { JobAnswer } from "./worker.ts";
+import { type JobAnswer, LEAVE } from "./worker.ts";
 
 declare const self: Worker;
 
@@ -13,7 +14,12 @@ export function serveJobs<Job, Result, Notice = never>(
 ): void {
   const answer = (message: JobAnswer<Result, Notice>): void => self.postMessage(message);
   const notify = (notice: Notice): void => answer({ kind: "notice", notice });
-  self.onmessage = async ({ data }: MessageEvent<Job>) => {
+  self.onmessage = async ({ data }: MessageEvent<Job | typeof LEAVE>) => {
+    if (data === LEAVE) {
+      unmapForThread();
+      answer({ kind: "left" });
+      return;
+    }
     try {
       answer({ kind: "done", result: await work(data, notify) });
     } catch (error) {

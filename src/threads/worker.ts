@@ -4,7 +4,12 @@ import { type Failure, ThreadError } from "./failure.ts";
 export type JobAnswer<R, N> =
   | { readonly kind: "notice"; readonly notice: N }
   | { readonly kind: "done"; readonly result: R }
-  | { readonly kind: "failed"; readonly failure: Failure };
+  | { readonly kind: "failed"; readonly failure: Failure }
+  /** It has given back all that was its own, and can be ended. */
+  | { readonly kind: "left" };
+
+/** Sent to a worker in place of a job when there will be no more. */
+export const LEAVE = "leave";
 
 /**
  * A worker thread as the main thread sees it. It does one job at a time; while it works it may be blocked in the kernel
@@ -16,6 +21,7 @@ export class WorkerThread<Job, Result, Notice = never> {
   #settle: { resolve: (result: Result) => void; reject: (error: Error) => void } | undefined;
   #onNotice: ((notice: Notice) => void) | undefined;
   #failed: ThreadError | undefined;
+  readonly #gone = Promise.withResolvers<void>();
 
   /**
    * Starts the thread.
@@ -29,7 +35,9 @@ export class WorkerThread<Job, Result, Notice = never> {
       if (data.kind === "notice") this.#onNotice?.(data.notice);
       else if (data.kind === "done") this.#take()?.resolve(data.result);
       else if (data.kind === "failed") this.#fail(data.failure);
+      else this.#worker.terminate();
     };
+    this.#worker.addEventListener("close", () => this.#gone.resolve());
     this.#worker.onerror = ({ message }) => this.#fail([{ name: "Error", message }]);
   }
 
@@ -49,7 +57,13 @@ export class WorkerThread<Job, Result, Notice = never> {
     });
   }
 
-  /** Ends the thread. Its job must be over. */
+  /** Ends the thread. Its job must be over. @returns when it is gone, and all that it had of its own */
+  end(): Promise<void> {
+    this.#worker.postMessage(LEAVE);
+    return this.#gone.promise;
+  }
+
+  /** Ends the thread at once: what it had of its own goes with the process. */
   terminate(): void {
     this.#worker.terminate();
   }

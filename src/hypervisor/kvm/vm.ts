@@ -1,5 +1,5 @@
 import { check, libc } from "../../host/libc.ts";
-import { MapFlag, mapAnonymous, mmap, Prot } from "../../host/mmap.ts";
+import { MapFlag, mapForThread, mmap, Prot } from "../../host/mmap.ts";
 import { HypervisorError, type VcpuHandle } from "../hypervisor.ts";
 import {
   KVM_IOEVENTFD_FLAG_DEASSIGN,
@@ -16,7 +16,7 @@ import {
 } from "./abi.ts";
 
 /** The thread's memory for one request's structure. */
-const argument = mapAnonymous(128);
+const argument = mapForThread(128);
 
 /** A VM by its descriptor. Every thread makes its own over the same descriptor. */
 export class KvmVm {
