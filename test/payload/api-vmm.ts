@@ -1,0 +1,119 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Subprocess } from "bun";
+import { ApiClient, ApiConnectionError } from "../../src/api/client/api-client.ts";
+import type { EndpointName } from "../../src/api/rest/endpoints.ts";
+import { scratchDir } from "../setup/cache.ts";
+import { buildPayload } from "./build.ts";
+import { eventually } from "./eventually.ts";
+import { monitorThreads } from "./threads.ts";
+import { vmmPath } from "./vmm.ts";
+
+const START_MS = 5_000;
+const GUEST_MS = 30_000;
+
+/** A monitor that is idle but for its API. */
+export class ApiVmm implements AsyncDisposable {
+  readonly folder: string;
+  readonly process: Subprocess<"ignore", "ignore", "pipe">;
+  readonly client: ApiClient;
+
+  private constructor(folder: string, process: Subprocess<"ignore", "ignore", "pipe">, client: ApiClient) {
+    this.folder = folder;
+    this.process = process;
+    this.client = client;
+  }
+
+  static async start(...extra: readonly string[]): Promise<ApiVmm> {
+    const folder = await scratchDir("api");
+    const socket = join(folder, "api.sock");
+    const command = [vmmPath(), "--api-socket", `path=${socket}`, "--event-monitor", `path=${join(folder, "events")}`];
+    const process = Bun.spawn([...command, ...extra], { stdio: ["ignore", "ignore", "pipe"] });
+    const client = await eventually("connection to the API", START_MS, () => {
+      try {
+        return new ApiClient(socket);
+      } catch (error) {
+        if (error instanceof ApiConnectionError) return undefined;
+        throw error;
+      }
+    });
+    return new ApiVmm(folder, process, client);
+  }
+
+  ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
+    return this.client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
+  }
+
+  /** An action that must succeed. */
+  put(endpoint: EndpointName, body?: unknown): void {
+    const { status, body: text } = this.ask("PUT", endpoint, body);
+    if (status !== 204 && status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
+  }
+
+  /** The answer of an action that must have one. */
+  json(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
+    const { status, body: text } = this.ask(method, endpoint, body);
+    if (status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  get info() {
+    return this.json("GET", "vm.info");
+  }
+
+  /** A VM that runs a payload, its serial port in a file. */
+  async config(payload: string, cmdline = "", more: Readonly<Record<string, unknown>> = {}) {
+    return {
+      payload: { kernel: await buildPayload(payload), cmdline },
+      memory: { size: 128 << 20 },
+      serial: { mode: "File", file: join(this.folder, "serial") },
+      console: { mode: "Off" },
+      ...more,
+    };
+  }
+
+  /** Waits until the guest has printed a line, as often as is said. @returns all that it has printed since the last boot */
+  guestLine(line: string, times = 1): Promise<string> {
+    return eventually(`'${line}' from the guest`, GUEST_MS, () => {
+      const file = join(this.folder, "serial");
+      const text = existsSync(file) ? readFileSync(file, "latin1") : "";
+      return countOf(text.split(/\r?\n/), line) >= times ? text : undefined;
+    });
+  }
+
+  /** Waits until an event has been reported, as often as is said. */
+  async event(event: string, times = 1): Promise<void> {
+    await eventually(`event ${event}`, GUEST_MS, () => countOf(this.events, event) >= times || undefined);
+  }
+
+  /** As `source:event`. */
+  get events(): readonly string[] {
+    return this.eventObjects.map(({ source, event }) => `${source}:${event}`);
+  }
+
+  get eventObjects() {
+    const texts = readFileSync(join(this.folder, "events"), "utf8").split("\n\n").slice(0, -1);
+    return texts.map((text) => JSON.parse(text));
+  }
+
+  /** What the monitor holds of the host: descriptors, threads, files, and mapped memory in KiB. */
+  get resources() {
+    const proc = `/proc/${this.process.pid}`;
+    return {
+      fds: readdirSync(`${proc}/fd`).length,
+      threads: monitorThreads(this.process.pid).length,
+      mappedKib: Number(/VmSize:\s+(\d+)/.exec(readFileSync(`${proc}/status`, "utf8"))?.[1]),
+      files: readdirSync(this.folder).length,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.close();
+    this.process.kill("SIGKILL");
+    await this.process.exited;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+const countOf = (lines: readonly string[], wanted: string): number => lines.filter((line) => line === wanted).length;
