@@ -1,12 +1,16 @@
 /** What a guest says of its own end through pvpanic. */
 export type PanicEvent = "panic" | "crash_loaded" | "unknown_event";
 
-/** What the guest did to a device that somebody outside the VM may want to know, as plain data. */
+/** What a thread tells the main one, of itself or of what the guest did to a device, as plain data. */
 export type GuestNotice =
+  /** The thread has set itself up: from now on it serves its queues. */
+  | { readonly kind: "serving" }
   | { readonly kind: "virtio-device"; readonly event: "activated" | "reset"; readonly id: string }
   /** A device asks for the whole machine to be reset, from a thread that runs no vCPU. */
   | { readonly kind: "reset"; readonly id: string }
-  | { readonly kind: "panic"; readonly event: PanicEvent };
+  | { readonly kind: "panic"; readonly event: PanicEvent }
+  /** The guest gave up the device in a slot of PCI segment 0, which is gone for it. */
+  | { readonly kind: "ejected"; readonly slot: number };
 
 /** Told on the thread where it happens; must be quick and must not throw. */
 export type NoticeListener = (notice: GuestNotice) => void;

@@ -1,3 +1,4 @@
+import { deserialize, serialize } from "bun:jsc";
 import type { Bus } from "../devices/bus.ts";
 import type { StatefulDevice } from "../devices/device.ts";
 import type { IoEventFds } from "../devices/io-event-fds.ts";
@@ -43,15 +44,28 @@ export type PlainWiring =
   | { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring }
   | { readonly kind: "ivshmem"; readonly slot: number; readonly device: IvshmemWiring };
 
-/** PCI segment 0 and all that is on it, as plain data. */
+/** Any PCI function that can be plugged into a slot, as plain data. */
+export type FunctionWiring = VirtioWiring | PlainWiring;
+
+export const isVirtio = (wiring: FunctionWiring): wiring is VirtioWiring => "transport" in wiring.device;
+
+/** The identifier of the device. */
+export const idOf = (wiring: FunctionWiring): string =>
+  isVirtio(wiring) ? wiring.device.transport.id : wiring.device.id;
+
+/** A wiring as bytes, for threads that are not waiting for messages. */
+export const encodeWiring = (wiring: FunctionWiring): Uint8Array => new Uint8Array(serialize(wiring));
+
+/** @param bytes what `encodeWiring` made, in memory of any kind */
+const decodeWiring = (bytes: Uint8Array): FunctionWiring => deserialize(bytes.slice().buffer);
+
+/** PCI segment 0 as plain data, but for what is plugged into its slots. */
 export interface PciWiring {
   readonly segment: PciSegmentWiring;
   readonly ecamBase: number;
   /** Configuration mechanism 1, where the machine has ports: its block. */
   readonly configPorts: { readonly block: BlockRef; readonly base: number; readonly count: number } | undefined;
   readonly hostBridge: BlockRef;
-  readonly devices: readonly VirtioWiring[];
-  readonly functions: readonly PlainWiring[];
 }
 
 /** What the functions of one thread reach of it. */
@@ -86,6 +100,9 @@ export function virtioDevice(wiring: VirtioWiring): VirtioDevice {
   }
 }
 
+/** A function as the machine builds, saves and restores it. */
+export type MachineFunction = VirtioPciFunction | PlainFunction;
+
 /** A function that is no virtio device. */
 function plainFunction(wiring: PlainWiring, host: PciHost & { readonly mover: BarMover }): PlainFunction {
   switch (wiring.kind) {
@@ -102,38 +119,54 @@ export class PciDevices {
   readonly #segment: PciSegment;
   readonly #configPorts: PciConfigPorts | undefined;
   readonly #hostBridge: HostBridge;
-  readonly #virtio = new Map<string, VirtioPciFunction>();
-  readonly #plain = new Map<string, PlainFunction>();
+  readonly #host: PciHost & { readonly mover: BarMover };
+  /** What is known of the functions in the slots, as long as they are. */
+  readonly #known = new WeakMap<PciFunction, { readonly id: string; readonly fn: MachineFunction }>();
 
   constructor(wiring: PciWiring, services: PciHost) {
     this.#wiring = wiring;
-    this.#segment = new PciSegment(wiring.segment);
+    this.#segment = new PciSegment(wiring.segment, (bytes) => this.make(decodeWiring(bytes)));
+    this.#host = { ...services, mover: this.#segment };
     this.#hostBridge = new HostBridge(wiring.hostBridge);
     this.#segment.add(0, this.#hostBridge);
     if (wiring.configPorts !== undefined)
       this.#configPorts = new PciConfigPorts(wiring.configPorts.block, this.#segment);
-    const host = { ...services, mover: this.#segment };
-    for (const entry of wiring.devices) {
-      const { transport } = entry.device;
-      const fn = new VirtioPciFunction(virtioDevice(entry), transport, host);
-      this.#segment.add(entry.slot, fn);
-      this.#virtio.set(transport.id, fn);
-    }
-    for (const entry of wiring.functions) {
-      const fn = plainFunction(entry, host);
-      this.#segment.add(entry.slot, fn);
-      this.#plain.set(entry.device.id, fn);
-    }
+  }
+
+  /** This thread's instance of a function. */
+  make(wiring: FunctionWiring): MachineFunction {
+    const fn = isVirtio(wiring)
+      ? new VirtioPciFunction(virtioDevice(wiring), wiring.device.transport, this.#host)
+      : plainFunction(wiring, this.#host);
+    this.#known.set(fn, { id: idOf(wiring), fn });
+    return fn;
+  }
+
+  /**
+   * Plugs a function into its slot, for all threads.
+   * @param fn this thread's instance, from `make`
+   * @param encoded what `encodeWiring` made of its wiring, in memory that stays until no thread can use the function
+   * @param running whether the guest is there already: the function joins as after power-on
+   * @throws PciSlotError, BarConflictError, SysError; the function is not connected then
+   */
+  plug(slot: number, fn: MachineFunction, encoded: BlockRef, running = false): void {
+    this.#segment.plug(slot, fn, encoded, running ? () => fn.reset() : undefined);
+  }
+
+  /** Takes a function out of its slot, for all threads: `PciSegment.eject`. */
+  eject(slot: number): boolean {
+    return this.#segment.eject(slot);
   }
 
   /** The function of the virtio device with that id. */
   virtio(id: string): VirtioPciFunction | undefined {
-    return this.#virtio.get(id);
+    const fn = this.function(id);
+    return fn instanceof VirtioPciFunction ? fn : undefined;
   }
 
   /** The function of the device with that id, of whatever kind. */
-  function(id: string): PciFunction | undefined {
-    return this.#virtio.get(id) ?? this.#plain.get(id);
+  function(id: string): MachineFunction | undefined {
+    return this.#plugged.find((known) => known.id === id)?.fn;
   }
 
   /** The devices with state of their own, by the names that a saved machine uses. */
@@ -141,14 +174,17 @@ export class PciDevices {
     return {
       ...(this.#configPorts === undefined ? {} : { pciConfigPorts: this.#configPorts }),
       hostBridge: this.#hostBridge,
-      ...Object.fromEntries(this.#virtio),
-      ...Object.fromEntries(this.#plain),
+      ...Object.fromEntries(this.#plugged.map(({ id, fn }) => [id, fn])),
     };
   }
 
   /** Notifies drivers and back ends of all queues once, after a restore: either may have waited for the other. */
   nudge(): void {
-    for (const fn of this.#virtio.values()) fn.nudge();
+    for (const { fn } of this.#plugged) if (fn instanceof VirtioPciFunction) fn.nudge();
+  }
+
+  get #plugged() {
+    return this.#segment.functions.flatMap((fn) => (fn && this.#known.get(fn)) ?? []);
   }
 
   /** Puts the segment on this thread's buses. @throws BusConflictError */

@@ -107,12 +107,12 @@ export class ThreadControl {
   }
 
   /**
-   * Waits for the worker to reach a state.
+   * Waits for the worker to reach a state, or to have stopped for good.
    * @returns whether it did within `timeoutMs`
    */
   waitFor(state: ThreadState, timeoutMs: number): boolean {
     const deadline = performance.now() + timeoutMs;
-    for (let current = this.state; current !== state; current = this.state) {
+    for (let current = this.state; current !== state && current !== ThreadState.STOPPED; current = this.state) {
       const left = deadline - performance.now();
       if (left <= 0) return false;
       futexWait(this.#stateAddress, current, left);

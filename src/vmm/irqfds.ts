@@ -1,7 +1,7 @@
 import type { Irqfd } from "../devices/lines.ts";
 import { createEventFd } from "../host/eventfd.ts";
+import { libc } from "../host/libc.ts";
 import type { KvmVm } from "../hypervisor/kvm/vm.ts";
-import type { Descriptors } from "./descriptors.ts";
 
 /** GSIs below belong to the IOAPIC's pins in the guest's own numbering; those above are internal. */
 const FIRST_GSI = 24;
@@ -16,25 +16,36 @@ export class OutOfInterruptsError extends Error {
   }
 }
 
-/** Hands out GSIs, each with an eventfd that raises it for the VM's whole life. */
+/** Hands out GSIs, each with an eventfd that raises it until it is given back. */
 export class IrqfdAllocator {
   /** Routes the VM can ever need. */
   static readonly capacity = GSI_LIMIT - FIRST_GSI;
   readonly #vm: KvmVm;
-  readonly #descriptors: Descriptors;
+  /** Those given back. */
+  readonly #free: number[] = [];
   #next = FIRST_GSI;
 
-  constructor(vm: KvmVm, descriptors: Descriptors) {
+  constructor(vm: KvmVm) {
     this.#vm = vm;
-    this.#descriptors = descriptors;
   }
 
-  /** A new GSI. @throws OutOfInterruptsError, SysError */
-  readonly allocate = (): Irqfd => {
-    if (this.#next >= GSI_LIMIT) throw new OutOfInterruptsError();
-    const gsi = this.#next++;
-    const eventFd = this.#descriptors.own(createEventFd());
-    this.#vm.assignIrqfd(eventFd, gsi);
-    return { gsi, eventFd };
-  };
+  /** A GSI without a route. @throws OutOfInterruptsError, SysError */
+  allocate(): Irqfd {
+    const gsi = this.#free.pop() ?? this.#next++;
+    if (gsi >= GSI_LIMIT) throw new OutOfInterruptsError();
+    const eventFd = createEventFd();
+    try {
+      this.#vm.assignIrqfd(eventFd, gsi);
+      return { gsi, eventFd };
+    } catch (error) {
+      this.free({ gsi, eventFd });
+      throw error;
+    }
+  }
+
+  /** Takes a GSI back, which has no route any more. KVM lets go of an eventfd that is closed. */
+  free({ gsi, eventFd }: Irqfd): void {
+    libc.close(eventFd);
+    this.#free.push(gsi);
+  }
 }

@@ -1,6 +1,7 @@
 import type { BlockWiring } from "../devices/virtio/block/device.ts";
 import type { NetWiring } from "../devices/virtio/net/device.ts";
 import type { VcpuHandle } from "../hypervisor/hypervisor.ts";
+import type { VirtioWiring } from "../machine/pci-devices.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
 import type { LogSettings } from "../threads/log.ts";
@@ -25,6 +26,7 @@ export interface VcpuJob extends JobBase {
 
 /** Serve all devices with little traffic. */
 export interface IoJob extends JobBase {
+  readonly devices: readonly VirtioWiring[];
   /** Where the serial port's input comes from. */
   readonly serialInputFd: number | undefined;
 }

@@ -1,4 +1,5 @@
 import { KvmStats } from "../hypervisor/kvm/stats.ts";
+import { isVirtio } from "../machine/pci-devices.ts";
 import type { LifeMetrics } from "./control/vm-metrics.ts";
 import { deviceSums } from "./device-counters.ts";
 import type { Machine } from "./machine.ts";
@@ -12,10 +13,9 @@ const VCPU_STATS = ["exits", "io_exits", "mmio_exits", "halt_exits", "irq_inject
  * @throws SysError
  */
 export function lifeMetrics(machine: Machine, statsFds: readonly (number | undefined)[]): LifeMetrics {
-  const devices = machine.wiring.pci.devices.flatMap((entry) => {
-    const { id } = entry.device.transport;
-    const counters = deviceSums(entry, machine.devices.pci.virtio(id)?.counters ?? []);
-    return counters === undefined ? [] : [{ id, kind: entry.kind, counters }];
+  const devices = machine.pci.placed.flatMap(({ id, wiring, counters: queues }) => {
+    const counters = isVirtio(wiring) ? deviceSums(wiring, queues) : undefined;
+    return counters === undefined ? [] : [{ id, kind: wiring.kind, counters }];
   });
   const [first] = statsFds.filter((fd) => fd !== undefined);
   const stats = first === undefined ? undefined : new KvmStats(first);

@@ -1,6 +1,7 @@
 import type { VmConfig } from "../config/schema/vm.ts";
+import { GedEvent } from "../devices/ged.ts";
 import { IOAPIC_PINS } from "../devices/ioapic.ts";
-import type { MachineRequests } from "../devices/lines.ts";
+import type { Irqfd, MachineRequests } from "../devices/lines.ts";
 import { ignoreNotices } from "../devices/notices.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
@@ -20,8 +21,8 @@ import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
 import { besideSerial, openConsole } from "./console-files.ts";
 import { Descriptors } from "./descriptors.ts";
-import type { QueueThread } from "./devices/builder.ts";
-import { makePciDevices } from "./devices/pci-devices.ts";
+import { VmPciDevices } from "./devices/pci-devices.ts";
+import type { PlacedDevice } from "./devices/placed-device.ts";
 import { RateLimiters } from "./devices/rate-limiters.ts";
 import { wireFwCfg } from "./fw-cfg.ts";
 import { IrqfdAllocator } from "./irqfds.ts";
@@ -51,7 +52,7 @@ export class Machine implements Disposable {
   readonly devices: MachineDevices;
   /** The thread of all devices with little traffic. */
   readonly ioThread: VmThread;
-  readonly queueThreads: readonly QueueThread[];
+  readonly pci: VmPciDevices;
   /** Where the serial port's input comes from. */
   readonly serialInputFd: number | undefined;
   readonly #resources: DisposableStack;
@@ -81,7 +82,8 @@ export class Machine implements Disposable {
     for (const region of ram.regions) giveRam(memorySlots, region);
 
     const routing = refTo(this.arena.allocate(GsiRouting.sizeOf(IrqfdAllocator.capacity)));
-    const irqfd = new IrqfdAllocator(this.kvm, descriptors).allocate;
+    const irqfds = new IrqfdAllocator(this.kvm);
+    const irqfd = (): Irqfd => resources.adopt(irqfds.allocate(), (given) => irqfds.free(given));
     this.ioThread = new VmThread("io", this.arena);
     resources.adopt(this.ioThread, ({ control }) => control.close());
     const serial = openConsole("--serial", config.serial, descriptors);
@@ -105,38 +107,58 @@ export class Machine implements Disposable {
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");
-    const { wirings, functions, queueThreads, memory } = makePciDevices(config, {
-      arena: this.arena,
-      descriptors,
-      irqfd,
-      owner: resources,
-      segment,
-      memorySlots,
-      ioThread: this.ioThread,
-      console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
-      rateLimiters: new RateLimiters(this.arena, descriptors, config.rate_limit_groups),
-    });
-    this.queueThreads = queueThreads;
+    this.pci = resources.use(
+      new VmPciDevices(config, segment, {
+        irqfds,
+        memorySlots,
+        vmOwner: resources,
+        ioThread: this.ioThread,
+        console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
+        rateLimiters: new RateLimiters(this.arena, config.rate_limit_groups),
+      }),
+    );
     const block = (size: number): BlockRef => refTo(this.arena.allocate(size));
     this.wiring = {
       vmFd: this.kvm.fd,
       routing,
       ram: ram.regions,
-      deviceMemory: memory,
+      deviceMemory: this.pci.memory,
       platform,
       pci: {
         segment: { number: 0, block: block(PciSegment.blockSize), memory32: segment.mmio32, memory64: segment.mmio64 },
         ecamBase: segment.ecamBase,
         configPorts: { block: block(PciConfigPorts.blockSize), ...PORTS.pciConfiguration },
         hostBridge: block(HostBridge.blockSize),
-        devices: wirings,
-        functions,
       },
     };
     this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, notify: ignoreNotices, log: log.info });
+    for (const device of this.pci.placed) {
+      device.fn = this.devices.pci.make(device.wiring);
+      this.devices.pci.plug(device.slot, device.fn, device.encoded);
+    }
     if (saved === undefined) this.devices.reset();
     else this.devices.restore(saved);
     this.#resources = resources.move();
+  }
+
+  /**
+   * Puts a device that was placed into its slot while the guest runs, and tells the guest.
+   * @throws BarConflictError, SysError; the device is not connected then
+   */
+  plug(device: PlacedDevice): void {
+    const { pci, platform } = this.devices;
+    const fn = pci.make(device.wiring);
+    pci.plug(device.slot, fn, device.encoded, true);
+    device.fn = fn;
+    platform.pciHotplug.plugged(SEGMENT, device.slot);
+    platform.ged.notify(GedEvent.PCI_HOTPLUG);
+  }
+
+  /** Asks the guest to give a device up. */
+  requestEject({ slot }: PlacedDevice): void {
+    const { pciHotplug, ged } = this.devices.platform;
+    pciHotplug.requestEject(SEGMENT, slot);
+    ged.notify(GedEvent.PCI_HOTPLUG);
   }
 
   /** Gives everything back. No thread may use the machine any more. */
@@ -146,6 +168,8 @@ export class Machine implements Disposable {
 }
 
 const DEBUG_CONSOLE_PORT = 0xe9;
+/** The PCI segment that all devices are in. */
+const SEGMENT = 0;
 
 /** @throws RamError: KVM limits the size of a region, and needs memory in proportion to it */
 function giveRam(slots: MemorySlots, region: RamRegion): void {

@@ -13,14 +13,11 @@ const CAPACITY_WORD = blockConfig.offsets.capacity / 4;
  * @throws UnknownDeviceError, ImageSizeError, ThreadStuckError
  */
 export function resizeDisk(machine: Machine, id: string, bytes: number): void {
-  const disk = machine.wiring.pci.devices.find(({ kind, device }) => kind === "block" && device.transport.id === id);
+  const disk = machine.pci.placed.find((device) => device.id === id);
   const front = machine.devices.pci.virtio(id);
-  if (disk?.kind !== "block" || front === undefined) throw new UnknownDeviceError(id);
-  const { image, sparse } = disk.device.settings;
-  const threads = machine.queueThreads
-    .filter(({ kind, device }) => kind === "block" && device.transport.id === id)
-    .map(({ thread }) => thread)
-    .filter(({ control }) => control.state !== ThreadState.PAUSED);
+  if (disk?.wiring.kind !== "block" || front === undefined) throw new UnknownDeviceError(id);
+  const { image, sparse } = disk.wiring.device.settings;
+  const threads = disk.threads.filter(({ control }) => control.state !== ThreadState.PAUSED);
   for (const thread of threads) thread.pause();
   try {
     for (const thread of threads) thread.waitParked();

@@ -28,6 +28,13 @@ export class ThreadPool {
     return thread;
   }
 
+  /** Ends a thread, which has no job. @returns when it is gone */
+  async end(name: string): Promise<void> {
+    const thread = this.#threads.get(name);
+    this.#threads.delete(name);
+    await thread?.end();
+  }
+
   /** Ends all threads. None may have a job. */
   close(): void {
     for (const thread of this.#threads.values()) thread.terminate();

@@ -37,7 +37,7 @@ export class VmThread {
     this.#ask(ThreadRequest.PAUSE);
   }
 
-  /** @throws ThreadStuckError */
+  /** A thread that has stopped counts as parked. @throws ThreadStuckError */
   waitParked(): void {
     if (!this.control.waitFor(ThreadState.PAUSED, PARK_MS)) throw new ThreadStuckError(this.name, "pause");
   }

@@ -1,6 +1,6 @@
 import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
-import type { NoticeListener } from "../devices/notices.ts";
+import type { GuestNotice, NoticeListener } from "../devices/notices.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
 import { isolateCores } from "../host/thread.ts";
 import { isTerminal, terminalSize } from "../host/tty.ts";
@@ -10,8 +10,12 @@ import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
 import { loadBoot } from "./boot-loader.ts";
-import type { QueueThread } from "./devices/builder.ts";
+import type { NewDevice } from "./control/device-kinds.ts";
+import { VmIsOverError } from "./control/errors.ts";
+import { DeviceThreads } from "./device-threads.ts";
 import { CONSOLE_ID } from "./devices/console.ts";
+import type { PlacedDevice } from "./devices/placed-device.ts";
+import { Hotplug, type HotplugVm } from "./hotplug.ts";
 import type { JobBase } from "./jobs.ts";
 import { Machine } from "./machine.ts";
 import { planMachine } from "./machine-plan.ts";
@@ -30,8 +34,14 @@ export interface VmHost {
   readonly threads: ThreadPool;
   readonly log: LogSettings;
   /** Told what the guest does to its devices. */
-  readonly onNotice: NoticeListener;
+  readonly onNotice: (notice: VmNotice) => void;
 }
+
+/** What a VM tells of itself while it runs. */
+export type VmNotice =
+  | GuestNotice
+  /** The guest gave up a device, and all that the device held is free. */
+  | { readonly kind: "device-removed"; readonly id: string; readonly bdf: string };
 
 /** A VM as it stood when it was paused. */
 export interface SavedVm {
@@ -61,7 +71,10 @@ export class Vm {
   /** What a device asked for that is on no vCPU's thread. */
   readonly #asked = Promise.withResolvers<VcpuOutcome>();
   #machine: Machine | undefined;
+  #threads: DeviceThreads | undefined;
+  #hotplug: Hotplug | undefined;
   #stopped = false;
+  #paused = false;
   /** Threads are at work on the machine: it may not be taken from under them. */
   #inUse = false;
 
@@ -138,7 +151,11 @@ export class Vm {
       const job = { ...this.#job(thread, machine, affinityOf(this.#config, index)), vcpu, ownCore };
       return worker.run(job, this.#onNotice);
     });
-    this.#watch(vcpus, this.#startIo(machine)).then(this.#over.resolve, this.#over.reject);
+    const io = this.#startIo(machine);
+    const hotplug = new Hotplug(this.#hotplugVm(machine, io), this.#onRemoved);
+    this.#threads = io;
+    this.#hotplug = hotplug;
+    this.#watch(vcpus, io, hotplug).then(this.#over.resolve, this.#over.reject);
   }
 
   /** Ends the VM as if its power cord were pulled. */
@@ -149,19 +166,34 @@ export class Vm {
 
   /**
    * Stops the guest at a point where all its state is in the devices' blocks, in RAM and in the vCPUs.
-   * @throws ThreadStuckError
+   * @throws VmIsOverError, ThreadStuckError
    */
   pause(): void {
+    if (this.#stopped) throw new VmIsOverError();
     // vCPUs first: one that resets a device waits for the device's I/O thread.
-    for (const threads of [this.#vcpuThreads, this.#ioThreads]) {
-      for (const thread of threads) thread.pause();
-      for (const thread of threads) thread.waitParked();
-    }
+    this.#parkVcpus();
+    this.#threads?.pause();
+    this.#paused = true;
   }
 
-  /** Lets a paused guest go on. @throws ThreadStuckError */
+  /** Lets a paused guest go on. @throws VmIsOverError, ThreadStuckError */
   resume(): void {
-    for (const threads of [this.#ioThreads, this.#vcpuThreads]) for (const thread of threads) thread.resume();
+    if (this.#stopped) throw new VmIsOverError();
+    this.#paused = false;
+    this.#threads?.resume();
+    for (const thread of this.#vcpuThreads) thread.resume();
+  }
+
+  /** Plugs a device into the running or paused VM. @throws as `Hotplug.plug` */
+  plug(device: NewDevice): Promise<PlacedDevice> {
+    if (this.#hotplug === undefined) throw new VmIsOverError();
+    return this.#hotplug.plug(device);
+  }
+
+  /** Asks the guest to give a device up. @throws as `Hotplug.requestEject` */
+  requestEject(id: string): void {
+    if (this.#hotplug === undefined) throw new VmIsOverError();
+    this.#hotplug.requestEject(id);
   }
 
   /** Copies out all state but RAM, which `memory` gives access to. The VM must be paused. @throws SysError */
@@ -212,20 +244,42 @@ export class Vm {
     if (this.#inUse) return;
     // Nobody may reach what is gone: a signal may still ask a VM that is over to stop.
     this.#machine = undefined;
+    this.#hotplug = undefined;
     this.#vcpuThreads.length = 0;
     this.#resources.dispose();
-  }
-
-  get #ioThreads(): VmThread[] {
-    const { ioThread, queueThreads } = this.#machine ?? {};
-    return [...(queueThreads ?? []).map(({ thread }) => thread), ...(ioThread === undefined ? [] : [ioThread])];
   }
 
   /** A device that is not on a vCPU's thread can end the life as one that is. */
   readonly #onNotice: NoticeListener = (notice) => {
     if (notice.kind === "reset") this.#asked.resolve("reset");
+    else if (notice.kind === "ejected") this.#hotplug?.ejected(notice.slot).catch(this.#asked.reject);
     else this.#host.onNotice(notice);
   };
+
+  readonly #onRemoved = ({ id, bdf }: PlacedDevice): void => {
+    this.#host.onNotice({ kind: "device-removed", id, bdf });
+  };
+
+  #hotplugVm(machine: Machine, threads: DeviceThreads): HotplugVm {
+    const isPaused = (): boolean => this.#paused;
+    return {
+      machine,
+      threads,
+      get isPaused() {
+        return isPaused();
+      },
+      quiesceVcpus: () => {
+        if (this.#paused || this.#stopped) return;
+        this.#parkVcpus();
+        for (const thread of this.#vcpuThreads) thread.resume();
+      },
+    };
+  }
+
+  #parkVcpus(): void {
+    for (const thread of this.#vcpuThreads) thread.pause();
+    for (const thread of this.#vcpuThreads) thread.waitParked();
+  }
 
   #eachVcpu(act: (vcpu: VcpuHandle, index: number) => void): void {
     this.#vcpuThreads.forEach(({ vcpu }, index) => {
@@ -234,25 +288,15 @@ export class Vm {
   }
 
   /** A guest needs its I/O threads long after its first instruction, so they start when the vCPUs have been sent off. */
-  #startIo(machine: Machine): Promise<unknown>[] {
-    const { threads } = this.#host;
-    const { ioThread, queueThreads, serialInputFd } = machine;
-    const jobs = queueThreads.map((entry) => this.#startQueue(entry, machine));
-    const ioJob = { ...this.#job(ioThread, machine, undefined), serialInputFd };
-    jobs.push(threads.thread("io", ioThread.name).run(ioJob, this.#onNotice));
-    return jobs;
-  }
-
-  #startQueue(entry: QueueThread, machine: Machine): Promise<unknown> {
-    const { threads } = this.#host;
-    const { thread, queue, affinity } = entry;
-    const job = { ...this.#job(thread, machine, affinity), queue };
-    switch (entry.kind) {
-      case "block":
-        return threads.thread("block", thread.name).run({ ...job, device: entry.device }, this.#onNotice);
-      case "net":
-        return threads.thread("net", thread.name).run({ ...job, device: entry.device }, this.#onNotice);
-    }
+  #startIo(machine: Machine): DeviceThreads {
+    const describe = (thread: VmThread, affinity?: readonly number[]): JobBase => this.#job(thread, machine, affinity);
+    const threads = new DeviceThreads(this.#host.threads, describe, this.#onNotice);
+    const { ioThread, serialInputFd, pci } = machine;
+    threads.require([
+      ...pci.placed.map((device) => threads.startDevice(device)),
+      threads.startIo(ioThread, { devices: pci.onIoThread, serialInputFd }),
+    ]);
+    return threads;
   }
 
   /**
@@ -260,19 +304,19 @@ export class Vm {
    * one of them.
    * @throws ThreadError at once
    */
-  async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: readonly Promise<unknown>[]): Promise<VcpuOutcome> {
+  async #watch(vcpus: readonly Promise<VcpuOutcome>[], io: DeviceThreads, hotplug: Hotplug): Promise<VcpuOutcome> {
     const failure = Promise.withResolvers<never>();
-    for (const job of [...vcpus, ...io]) job.catch(failure.reject);
+    for (const job of [...vcpus, io.failure]) job.catch(failure.reject);
     const outcome = await Promise.race([...vcpus, this.#asked.promise, failure.promise]);
     this.stop();
     await Promise.race([Promise.all(vcpus), failure.promise]);
-    for (const thread of this.#ioThreads) thread.stop();
-    await Promise.race([Promise.all(io), failure.promise]);
+    await Promise.race([hotplug.close(), failure.promise]);
+    await Promise.race([io.stop(), failure.promise]);
     this.#inUse = false;
     return outcome;
   }
 
-  #job(thread: VmThread, machine: Machine, affinity: readonly number[] | undefined): JobBase {
+  #job(thread: VmThread, machine: Machine, affinity?: readonly number[]): JobBase {
     return { name: thread.name, control: thread.controlRef, machine: machine.wiring, log: this.#host.log, affinity };
   }
 

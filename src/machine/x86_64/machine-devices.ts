@@ -32,8 +32,16 @@ export class MachineDevices {
       fill: (slot: number, gpa: number, size: number, hva: number) => vm.setMemoryRegion(slot, gpa, size, hva),
       clear: (slot: number) => vm.setMemoryRegion(slot, 0, 0, 0),
     };
-    this.platform = new PlatformDevices(wiring.platform, { ...services, router, memory: reachableMemory(wiring) });
     this.pci = new PciDevices(wiring.pci, { router, ioEventFds, memorySlots, notify: services.notify });
+    const ejectSlot = (segment: number, slot: number): void => {
+      if (segment === 0 && this.pci.eject(slot)) services.notify({ kind: "ejected", slot });
+    };
+    this.platform = new PlatformDevices(wiring.platform, {
+      ...services,
+      router,
+      memory: reachableMemory(wiring),
+      ejectSlot,
+    });
   }
 
   /** The devices with state of their own, by the names that a saved machine uses. */

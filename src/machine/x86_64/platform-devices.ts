@@ -35,6 +35,8 @@ export interface PlatformServices {
   /** What devices may read and write on behalf of the guest. */
   readonly memory: GuestMemory;
   readonly log: (message: string) => void;
+  /** The guest has given up what is in a PCI slot, if anything. */
+  readonly ejectSlot: (segment: number, slot: number) => void;
 }
 
 /** One thread's instances of the platform devices, over the blocks that all threads share. */
@@ -59,7 +61,7 @@ export class PlatformDevices {
     this.ged = new Ged(blockAt(ged.block), this.ioapic.line(GSI.events));
     this.#cmos = new Cmos(blockAt(cmos.block), cmos.memory, services.machine);
     this.cpuHotplug = new CpuHotplug(blockAt(cpuHotplug.block), cpuHotplug.bootVcpus, cpuHotplug.maxVcpus);
-    this.pciHotplug = new PciHotplug(blockAt(pciHotplug.block), pciHotplug.segments);
+    this.pciHotplug = new PciHotplug(blockAt(pciHotplug.block), pciHotplug.segments, services.ejectSlot);
     this.#pmTimer = new PmTimer(blockAt(pmTimer), startNs);
     if (fwCfg !== undefined) this.#fwCfg = new FwCfg(fwCfg, services.memory);
     if (tpm !== undefined) this.#tpm = new CrbTpm(tpm, TPM_BASE);

@@ -54,6 +54,22 @@ export class UnknownDeviceError extends Error {
   }
 }
 
+/** A device that belongs to the machine for good. */
+export class RemovalNotAllowedError extends Error {
+  override readonly name = "RemovalNotAllowedError";
+  constructor(id: string) {
+    super(`'${id}' cannot be removed: only disks, network, persistent memory, file system and socket devices can`);
+  }
+}
+
+/** The guest ended the VM while a request was about to be carried out. */
+export class VmIsOverError extends Error {
+  override readonly name = "VmIsOverError";
+  constructor() {
+    super("the VM has just been reset or powered off: try again");
+  }
+}
+
 /** The guest has not yet given up a virtual CPU that an earlier resize took away. */
 export class CpuRemovalPendingError extends Error {
   override readonly name = "CpuRemovalPendingError";

@@ -18,6 +18,6 @@ export function placeBalloon(builder: PciBuilder, config: BalloonConfig): void {
     freePageReporting: config.free_page_reporting,
     statistics: config.statistics,
   };
-  const transport = builder.transport(balloonId(config), balloonDevice(settings));
-  builder.wirings.push({ kind: "balloon", slot: builder.slot(config), device: { transport, settings } });
+  const transport = builder.transport(builder.id(balloonId(config)), balloonDevice(settings));
+  builder.wiring = { kind: "balloon", slot: builder.slot(config), device: { transport, settings } };
 }

@@ -1,6 +1,8 @@
+import type { RateLimiterConfig } from "../../config/schema/rate-limiter.ts";
 import type { Irqfd } from "../../devices/lines.ts";
 import type { BarKind } from "../../devices/pci/bar.ts";
-import { BarAllocator } from "../../devices/pci/bar-allocator.ts";
+import type { BarAllocator } from "../../devices/pci/bar-allocator.ts";
+import type { RateGateWiring } from "../../devices/rate-limit/rate-gate.ts";
 import type { BlockWiring } from "../../devices/virtio/block/device.ts";
 import type { NetWiring } from "../../devices/virtio/net/device.ts";
 import { Bar0 } from "../../devices/virtio/transport/bar-layout.ts";
@@ -8,19 +10,21 @@ import type { VirtioDevice } from "../../devices/virtio/transport/device.ts";
 import { TransportBlock, vectorsOf } from "../../devices/virtio/transport/state.ts";
 import type { VirtioPciWiring } from "../../devices/virtio/transport/wiring.ts";
 import { createEventFd } from "../../host/eventfd.ts";
-import type { PciSegment } from "../../machine/acpi/topology.ts";
-import type { PlainWiring, VirtioWiring } from "../../machine/pci-devices.ts";
+import type { FunctionWiring } from "../../machine/pci-devices.ts";
 import { type Gpa, gpa } from "../../memory/address.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
-import type { SharedArena } from "../../threads/arena.ts";
+import { SharedArena } from "../../threads/arena.ts";
 import { type BlockRef, refTo } from "../../threads/block-ref.ts";
 import type { ConsoleEnds } from "../console-files.ts";
-import type { Descriptors } from "../descriptors.ts";
+import type { GeneratedConfig } from "../control/device-kinds.ts";
+import { Descriptors } from "../descriptors.ts";
+import type { IrqfdAllocator } from "../irqfds.ts";
 import type { MemorySlots } from "../memory-slots.ts";
 import { VmThread } from "../vm-thread.ts";
-import { DeviceIds } from "./device-ids.ts";
-import { PciSlots } from "./pci-slots.ts";
+import type { DeviceIds } from "./device-ids.ts";
+import type { PciSlots } from "./pci-slots.ts";
 import type { RateLimiters } from "./rate-limiters.ts";
+import { isRemovable } from "./removable.ts";
 
 /** 64-bit BARs lie this far apart, so that a guest may move them in whole huge pages. */
 const BAR64_ALIGN = 8 << 20;
@@ -30,6 +34,9 @@ const BAR64_ALIGN = 8 << 20;
  * space randomization has room for 10 TiB above its RAM and cannot map what lies beyond.
  */
 const MEMORY_ALIGN = 128 << 20;
+
+/** Address space for the blocks of a device and its threads; only what is used takes memory. */
+const ARENA_BYTES = 32 << 20;
 
 interface QueueThreadOf<K extends string, W> {
   /** Of worker. */
@@ -45,20 +52,28 @@ interface QueueThreadOf<K extends string, W> {
 /** A thread that serves one queue of a device, or one pair of queues, and does nothing else. */
 export type QueueThread = QueueThreadOf<"block", BlockWiring> | QueueThreadOf<"net", NetWiring>;
 
-/** What the PCI devices of a VM are made from. */
+/** What the PCI devices of a VM share, or share out among them. */
 export interface PciResources {
-  readonly arena: SharedArena;
-  readonly descriptors: Descriptors;
-  readonly irqfd: () => Irqfd;
-  /** Takes over what has to be given back when the VM ends. */
-  readonly owner: DisposableStack;
-  readonly segment: PciSegment;
+  readonly irqfds: IrqfdAllocator;
   readonly memorySlots: MemorySlots;
-  /** The thread of all devices with little traffic. */
+  readonly ids: DeviceIds;
+  readonly slots: PciSlots;
+  /** Takes over what can be given back only when the VM ends. */
+  readonly vmOwner: DisposableStack;
+  /** The thread of all devices with little traffic that stay as long as the machine. */
   readonly ioThread: VmThread;
   readonly console: ConsoleEnds | undefined;
   readonly rateLimiters: RateLimiters;
 }
+
+/** Free addresses of a segment. */
+export interface BarSpace {
+  readonly bars32: BarAllocator;
+  readonly bars64: BarAllocator;
+}
+
+/** Whether a device is there from the guest's first instruction on. */
+export type Arrival = "at-boot" | "hot-plugged";
 
 /** Where a device is to go, as far as the user said so. */
 export interface Placement {
@@ -66,73 +81,87 @@ export interface Placement {
   readonly pci_device_id?: number;
 }
 
-/** Gives the devices of a VM their places - identifier, slot, BARs, interrupts, threads - and collects their wirings. */
+/** Gives one PCI device its place - identifier, slot, BARs, interrupts, threads - and collects what it holds. */
 export class PciBuilder {
-  readonly wirings: VirtioWiring[] = [];
-  readonly functions: PlainWiring[] = [];
+  /** The device, when it has been placed. */
+  wiring: FunctionWiring | undefined;
   readonly queueThreads: QueueThread[] = [];
-  /** What devices have given the guest. */
+  readonly arrival: Arrival;
+  readonly arena: SharedArena;
+  readonly descriptors: Descriptors;
+  /** Takes over what has to be given back when the device is gone. */
+  readonly owner: DisposableStack;
+  /** The thread of the device's own that serves all its queues, if it has one. */
+  ioThread: VmThread | undefined;
+  /** What was made up for the device, so that its configuration can say it from now on. */
+  generated: GeneratedConfig = {};
+  /** Memory that the device gives the guest. */
   readonly memory: RamRegion[] = [];
   readonly resources: PciResources;
-  readonly ids: DeviceIds;
-  readonly #slots = new PciSlots();
-  readonly #bars32: BarAllocator;
-  readonly #bars64: BarAllocator;
+  readonly #bars: BarSpace;
 
-  /**
-   * @param placed every device there will be: what users chose is set aside before anything is chosen here
-   * @throws PciSlotError
-   */
-  constructor(resources: PciResources, placed: readonly Placement[]) {
+  constructor(resources: PciResources, bars: BarSpace, arrival: Arrival, owner: DisposableStack) {
     this.resources = resources;
-    this.#bars32 = new BarAllocator(resources.segment.mmio32);
-    this.#bars64 = new BarAllocator(resources.segment.mmio64);
-    this.ids = new DeviceIds(placed.flatMap(({ id }) => id ?? []));
-    for (const { pci_device_id: slot, id } of placed)
-      if (slot !== undefined) this.#slots.choose(slot, id ?? "a device");
+    this.#bars = bars;
+    this.arrival = arrival;
+    this.owner = owner;
+    this.arena = owner.adopt(new SharedArena(ARENA_BYTES), (arena) => arena.close());
+    this.descriptors = owner.adopt(new Descriptors(), (open) => open.close());
+  }
+
+  /** The given identifier, or a new one with that prefix. @throws DeviceIdInUseError */
+  id(given: string): string;
+  id(given: string | undefined, prefix: string): string;
+  id(given: string | undefined, prefix = ""): string {
+    const { ids } = this.resources;
+    return this.owner.adopt(ids.take(given, prefix), (id) => ids.free(id));
   }
 
   /** The chosen slot, or the lowest free one. @throws PciSlotError */
-  slot({ pci_device_id }: Placement): number {
-    return this.#slots.take(pci_device_id);
+  slot({ pci_device_id: chosen, id }: Placement): number {
+    const { slots } = this.resources;
+    return this.owner.adopt(slots.take(chosen, id), (slot) => slots.free(slot));
   }
 
   /** Where the guest sees a device's memory of `size` bytes. @throws BarSpaceError */
   memoryAddress(size: number): Gpa {
-    return gpa(this.#bars64.allocateLow(size, MEMORY_ALIGN));
+    return gpa(this.#bars.bars64.allocateLow(size, MEMORY_ALIGN));
   }
 
-  /** A thread of a device's own, named as the sheet names it. @throws SysError, RangeError */
+  /** A thread of the device's own, named as the sheet names it. @throws SysError, RangeError */
   thread(name: string): VmThread {
-    const { arena, owner } = this.resources;
-    const thread = new VmThread(name, arena);
-    owner.defer(() => thread.control.close());
-    return thread;
+    return this.owner.adopt(new VmThread(name, this.arena), ({ control }) => control.close());
+  }
+
+  /** What limits the device's queues. @throws RangeError, SysError */
+  gates(count: number, own: RateLimiterConfig | undefined, group?: string): RateGateWiring[] | undefined {
+    return this.resources.rateLimiters.gates(this, count, own, group);
   }
 
   /** A block in the memory that all threads share. @throws RangeError when there is no more of it */
   block(size: number): BlockRef {
-    return refTo(this.resources.arena.allocate(size));
+    return refTo(this.arena.allocate(size));
   }
 
   /** Room for a BAR. @param align of its address, its size at least, in bytes @throws BarSpaceError */
   bar(kind: BarKind, size: number, align = size): number {
-    return (kind === "memory32" ? this.#bars32 : this.#bars64).allocate(size, align);
+    return (kind === "memory32" ? this.#bars.bars32 : this.#bars.bars64).allocate(size, align);
   }
 
   /**
    * A virtio device's transport: its block, BAR 0, interrupts and doorbells.
-   * @param threadOf the thread that serves a queue; without it, that of all devices with little traffic
-   * @param barKind disks that are there at boot have 32-bit BARs, for firmware that maps 4 GiB only
+   * @param threadOf the thread that serves a queue; without it, a device that can leave the machine has one thread, which
+   *   leaves with it, and all others share one
    * @throws BarSpaceError, OutOfInterruptsError, SysError
    */
   transport(
     id: string,
     device: VirtioDevice,
-    threadOf: (queue: number) => VmThread | undefined = () => this.resources.ioThread,
+    threadOf: (queue: number) => VmThread | undefined = () => this.#ioThreadOf(id, device),
     barKind: BarKind = "memory64",
   ): VirtioPciWiring {
-    const { descriptors, irqfd } = this.resources;
+    const { irqfds } = this.resources;
+    const irqfd = (): Irqfd => this.owner.adopt(irqfds.allocate(), (given) => irqfds.free(given));
     return {
       id,
       block: this.block(TransportBlock.sizeOf(device)),
@@ -144,8 +173,14 @@ export class PciBuilder {
       queues: device.queueSizes.map((_, queue) => {
         const thread = threadOf(queue);
         if (thread === undefined) throw new RangeError(`queue ${queue} of ${id} has no thread`);
-        return { doorbell: descriptors.own(createEventFd()), control: thread.controlRef };
+        return { doorbell: this.descriptors.own(createEventFd()), control: thread.controlRef };
       }),
     };
+  }
+
+  #ioThreadOf(id: string, device: VirtioDevice): VmThread {
+    if (!isRemovable(device)) return this.resources.ioThread;
+    this.ioThread ??= this.thread(id);
+    return this.ioThread;
   }
 }

@@ -11,10 +11,10 @@ export function placeConsole(builder: PciBuilder, config: VmConfig["console"]): 
   if (ends === undefined) return;
   const { inputFd, outputFd } = ends;
   const size = (outputFd === undefined ? undefined : terminalSize(outputFd)) ?? { columns: 0, rows: 0 };
-  const transport = builder.transport(config.id ?? CONSOLE_ID, consoleDevice(size));
-  builder.wirings.push({
+  const transport = builder.transport(builder.id(config.id ?? CONSOLE_ID), consoleDevice(size));
+  builder.wiring = {
     kind: "console",
     slot: builder.slot(config),
     device: { transport, size, inputFd, outputFd },
-  });
+  };
 }

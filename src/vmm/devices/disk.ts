@@ -26,12 +26,14 @@ export class DiskPathError extends Error {
 
 /** Places a disk, each queue on a thread of its own. @throws DiskPathError, DiskImageError */
 export function placeDisk(builder: PciBuilder, disk: DiskConfig): void {
-  const id = builder.ids.of(disk.id, "_disk");
+  const id = builder.id(disk.id, "_disk");
   const settings = openDisk(builder, disk);
   const threads = Array.from({ length: settings.queues }, (_, i) => builder.thread(`${id}_q${i}`));
-  const transport = builder.transport(id, blockDevice(settings), (queue) => threads[queue], "memory32");
+  // Firmware maps 4 GiB only, and looks for the disk that it boots from there.
+  const barKind = builder.arrival === "at-boot" ? "memory32" : "memory64";
+  const transport = builder.transport(id, blockDevice(settings), (queue) => threads[queue], barKind);
   const device: BlockWiring = { transport, settings };
-  builder.wirings.push({ kind: "block", slot: builder.slot(disk), device });
+  builder.wiring = { kind: "block", slot: builder.slot(disk), device };
   threads.forEach((thread, queue) => {
     const affinity = disk.queue_affinity?.find((entry) => entry.queue_index === queue)?.host_cpus;
     builder.queueThreads.push({ kind: "block", thread, device, queue, affinity });
@@ -41,7 +43,7 @@ export function placeDisk(builder: PciBuilder, disk: DiskConfig): void {
 function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
   const { path } = disk;
   if (path === undefined || path === "") throw new DiskPathError(disk.id);
-  const image = builder.resources.owner.adopt(
+  const image = builder.owner.adopt(
     new DiskImage({
       path,
       readonly: disk.readonly,
@@ -64,6 +66,6 @@ function openDisk(builder: PciBuilder, disk: DiskConfig): BlockSettings {
     sparse: disk.sparse,
     serial: new TextEncoder().encode(disk.serial ?? image.defaultSerial),
     protectFirstSector: image.protectFirstSector,
-    gates: builder.resources.rateLimiters.gates(queues, disk.rate_limiter_config, disk.rate_limit_group),
+    gates: builder.gates(queues, disk.rate_limiter_config, disk.rate_limit_group),
   };
 }

@@ -8,7 +8,7 @@ const IVSHMEM_ID = "__ivshmem";
 
 /** Places the shared memory device. @throws GuestFileError, BarSpaceError, SysError */
 export function placeIvshmem(builder: PciBuilder, config: IvshmemConfig): void {
-  const { descriptors, owner, memorySlots } = builder.resources;
+  const { descriptors, owner } = builder;
   const { path, size } = config;
   if (size < PAGE_SIZE)
     throw new GuestFileError(`the --ivshmem size of ${size} bytes is less than a page: give 4K or more`);
@@ -17,13 +17,13 @@ export function placeIvshmem(builder: PciBuilder, config: IvshmemConfig): void {
   const hva = mapGuestFile(file, false);
   owner.defer(() => munmap(hva, size));
   const device = {
-    id: config.id ?? IVSHMEM_ID,
+    id: builder.id(config.id ?? IVSHMEM_ID),
     block: builder.block(Ivshmem.blockSize),
     bar0: builder.bar("memory32", IVSHMEM_REGISTER_BYTES),
     bar2: builder.bar("memory64", size),
     size,
     hva,
-    memorySlot: memorySlots.take(),
+    memorySlot: builder.resources.memorySlots.take(),
   };
-  builder.functions.push({ kind: "ivshmem", slot: builder.slot(config), device });
+  builder.wiring = { kind: "ivshmem", slot: builder.slot(config), device };
 }

@@ -1,17 +1,17 @@
 import type { NetConfig } from "../../config/schema/net.ts";
 import { controlQueue, type NetSettings, type NetWiring, netDevice } from "../../devices/virtio/net/device.ts";
 import { ipBytes } from "../../net/ip-address.ts";
-import { macBytes, randomMac } from "../../net/mac-address.ts";
+import { macBytes, macText, randomMac } from "../../net/mac-address.ts";
 import { adoptTap, type OpenTap, openTap } from "../../net/tap.ts";
 import { logger } from "../../threads/log.ts";
 import type { PciBuilder } from "./builder.ts";
 
 const log = logger("devices");
 
-/** Places a network device, each pair of queues on a thread of its own. @throws TapError */
+/** Places a network device, each pair of queues on a thread of its own, and its control queue. @throws TapError */
 export function placeNet(builder: PciBuilder, net: NetConfig): void {
-  const { descriptors } = builder.resources;
-  const id = builder.ids.of(net.id, "_net");
+  const { descriptors } = builder;
+  const id = builder.id(net.id, "_net");
   const pairs = Math.floor(net.num_queues / 2);
   const tap = tapOf(net, pairs);
   for (const fd of tap.fds) descriptors.own(fd);
@@ -24,11 +24,13 @@ export function placeNet(builder: PciBuilder, net: NetConfig): void {
     offloads: { csum: net.offload_csum, tso: net.offload_tso, ufo: net.offload_ufo },
   };
   const threads = Array.from({ length: pairs }, (_, pair) => builder.thread(`${id}_qp${pair}`));
-  const threadOf = (queue: number) =>
-    queue === controlQueue(pairs) ? builder.resources.ioThread : threads[Math.floor(queue / 2)];
+  const control = builder.thread(`${id}_ctrl`);
+  builder.ioThread = control;
+  const threadOf = (queue: number) => (queue === controlQueue(pairs) ? control : threads[Math.floor(queue / 2)]);
+  builder.generated = { mac: macText(settings.mac) };
   const transport = builder.transport(id, netDevice(settings), threadOf);
   const device: NetWiring = { transport, settings, carrier: { kind: "tap", fds: tap.fds } };
-  builder.wirings.push({ kind: "net", slot: builder.slot(net), device });
+  builder.wiring = { kind: "net", slot: builder.slot(net), device };
   threads.forEach((thread, queue) => {
     builder.queueThreads.push({ kind: "net", thread, device, queue, affinity: undefined });
   });

@@ -11,23 +11,33 @@ export class PciSlotError extends Error {
 /** The slots of a segment's bus: those that the user chose are set aside before any is chosen here. */
 export class PciSlots {
   readonly #taken = new Set<number>([HOST_BRIDGE_SLOT]);
-  readonly #chosen = new Set<number>();
+  readonly #setAside = new Set<number>();
 
-  /** Sets a slot aside. @throws PciSlotError when it has been already */
-  choose(slot: number, id: string): void {
-    if (this.#chosen.has(slot) || slot === HOST_BRIDGE_SLOT)
-      throw new PciSlotError(`PCI slot ${slot} for ${id} is taken: give another pci_device_id`);
-    this.#chosen.add(slot);
+  /** Sets a slot aside for a device to come, which takes it by its number. @throws PciSlotError when it has been already */
+  setAside(slot: number, id: string): void {
+    if (this.#setAside.has(slot) || this.#taken.has(slot)) throw new PciSlotError(takenText(slot, id));
+    this.#setAside.add(slot);
   }
 
-  /** The chosen slot, or the lowest free one. @throws PciSlotError when there is none */
-  take(chosen: number | undefined): number {
-    if (chosen !== undefined) return chosen;
-    for (let slot = 0; slot < PCI_SLOTS; slot++)
-      if (!this.#taken.has(slot) && !this.#chosen.has(slot)) {
-        this.#taken.add(slot);
-        return slot;
-      }
-    throw new PciSlotError(`all ${PCI_SLOTS} PCI slots are taken: configure fewer devices`);
+  /** The chosen slot, or the lowest free one. @throws PciSlotError when there is none, or it is taken */
+  take(chosen: number | undefined, id = "a device"): number {
+    const slot = chosen ?? this.#lowestFree();
+    if (this.#taken.has(slot)) throw new PciSlotError(takenText(slot, id));
+    this.#setAside.delete(slot);
+    this.#taken.add(slot);
+    return slot;
+  }
+
+  /** Gives a slot back. */
+  free(slot: number): void {
+    this.#taken.delete(slot);
+  }
+
+  #lowestFree(): number {
+    for (let slot = 0; slot < PCI_SLOTS; slot++) if (!this.#taken.has(slot) && !this.#setAside.has(slot)) return slot;
+    throw new PciSlotError(`all ${PCI_SLOTS} PCI slots are taken: use fewer devices`);
   }
 }
+
+const takenText = (slot: number, id: string): string =>
+  `PCI slot ${slot} for ${id} is taken: give another pci_device_id`;

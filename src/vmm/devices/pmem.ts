@@ -1,6 +1,6 @@
 import type { PmemConfig } from "../../config/schema/virtio-devices.ts";
 import { pmemDevice } from "../../devices/virtio/pmem/device.ts";
-import { munmap } from "../../host/mmap.ts";
+import { mapOver, munmap } from "../../host/mmap.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
 import type { PciBuilder } from "./builder.ts";
 import { type GuestFile, GuestFileError, mapGuestFile, openGuestFile } from "./guest-file.ts";
@@ -10,16 +10,15 @@ const SIZE_UNIT = 2 << 20;
 
 /** Places a persistent memory device, and gives the guest its file as memory. @throws GuestFileError, BarSpaceError, SysError */
 export function placePmem(builder: PciBuilder, config: PmemConfig): void {
-  const { descriptors } = builder.resources;
-  const id = builder.ids.of(config.id, "_pmem");
+  const id = builder.id(config.id, "_pmem");
   const { file: path, size, discard_writes: discardWrites } = config;
   checkSize(path, size);
   const file = openGuestFile({ option: "--pmem", path, size, discardWrites, temporary: true });
-  descriptors.own(file.fd);
+  builder.descriptors.own(file.fd);
   checkSize(path, file.size);
   const region = giveMemory(builder, file, discardWrites);
   const transport = builder.transport(id, pmemDevice(region));
-  builder.wirings.push({ kind: "pmem", slot: builder.slot(config), device: { transport, region, fd: file.fd } });
+  builder.wiring = { kind: "pmem", slot: builder.slot(config), device: { transport, region, fd: file.fd } };
 }
 
 function checkSize(path: string, size: number | undefined): void {
@@ -33,13 +32,19 @@ function checkSize(path: string, size: number | undefined): void {
 }
 
 function giveMemory(builder: PciBuilder, file: GuestFile, discardWrites: boolean): RamRegion {
-  const { owner, memorySlots } = builder.resources;
+  const { owner, arrival } = builder;
+  const { memorySlots, vmOwner } = builder.resources;
   const { size } = file;
   const gpa = builder.memoryAddress(size);
   const hva = mapGuestFile(file, discardWrites);
-  owner.defer(() => munmap(hva, size));
+  if (arrival === "hot-plugged") owner.defer(() => munmap(hva, size));
+  else {
+    // Other devices reach what is there at boot: they must never find something else at its address, only nothing.
+    vmOwner.defer(() => munmap(hva, size));
+    owner.defer(() => mapOver(hva, size));
+  }
   const region = { gpa, size, hva };
-  memorySlots.add(region);
+  owner.adopt(memorySlots.add(region), (slot) => memorySlots.remove(slot));
   builder.memory.push(region);
   return region;
 }

@@ -5,7 +5,8 @@ const PVPANIC_ID = "__pvpanic";
 
 /** Places the panic notification device. */
 export function placePvpanic(builder: PciBuilder): void {
+  const id = builder.id(PVPANIC_ID);
   const block = builder.block(Pvpanic.blockSize);
   const bar0 = builder.bar("memory32", PVPANIC_BAR_BYTES);
-  builder.functions.push({ kind: "pvpanic", slot: builder.slot({}), device: { id: PVPANIC_ID, block, bar0 } });
+  builder.wiring = { kind: "pvpanic", slot: builder.slot({}), device: { id, block, bar0 } };
 }

@@ -15,10 +15,10 @@ export class EntropySourceError extends Error {
 
 /** Places the entropy device. @throws EntropySourceError */
 export function placeRng(builder: PciBuilder, config: RngConfig): void {
-  const sourceFd = builder.resources.descriptors.own(openSource(config.src));
-  const transport = builder.transport(config.id ?? RNG_ID, rngDevice);
-  const gate = builder.resources.rateLimiters.gates(1, config.rate_limiter_config)?.[0];
-  builder.wirings.push({ kind: "rng", slot: builder.slot(config), device: { transport, sourceFd, gate } });
+  const sourceFd = builder.descriptors.own(openSource(config.src));
+  const transport = builder.transport(builder.id(config.id ?? RNG_ID), rngDevice);
+  const gate = builder.gates(1, config.rate_limiter_config)?.[0];
+  builder.wiring = { kind: "rng", slot: builder.slot(config), device: { transport, sourceFd, gate } };
 }
 
 /** @throws EntropySourceError */

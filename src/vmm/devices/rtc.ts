@@ -6,6 +6,6 @@ const RTC_ID = "__rtc";
 
 /** Places the clock device. */
 export function placeRtc(builder: PciBuilder, config: RtcConfig): void {
-  const transport = builder.transport(config.id ?? RTC_ID, rtcDevice);
-  builder.wirings.push({ kind: "rtc", slot: builder.slot(config), device: { transport } });
+  const transport = builder.transport(builder.id(config.id ?? RTC_ID), rtcDevice);
+  builder.wiring = { kind: "rtc", slot: builder.slot(config), device: { transport } };
 }

@@ -16,11 +16,11 @@ export class VsockSocketError extends Error {
 /** Places the socket device, with a socket at its path for as long as the VM lives. @throws VsockSocketError */
 export function placeVsock(builder: PciBuilder, config: VsockConfig): void {
   const { cid, socket: path } = config;
-  const { descriptors, owner } = builder.resources;
+  const { descriptors, owner } = builder;
   const listenFd = descriptors.own(listen(path));
   owner.defer(() => void libc.unlink(cString(path)));
-  const transport = builder.transport(builder.ids.of(config.id, "_vsock"), vsockDevice(cid));
-  builder.wirings.push({ kind: "vsock", slot: builder.slot(config), device: { transport, cid, listenFd, path } });
+  const transport = builder.transport(builder.id(config.id, "_vsock"), vsockDevice(cid));
+  builder.wiring = { kind: "vsock", slot: builder.slot(config), device: { transport, cid, listenFd, path } };
 }
 
 /** @throws VsockSocketError */

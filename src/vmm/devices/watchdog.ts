@@ -10,11 +10,11 @@ const PATIENCE_NS = 21e9;
 
 /** Places the watchdog. @throws SysError */
 export function placeWatchdog(builder: PciBuilder): void {
-  const timerFd = builder.resources.descriptors.own(createTimerFd());
-  const transport = builder.transport(WATCHDOG_ID, watchdogDevice);
-  builder.wirings.push({
+  const timerFd = builder.descriptors.own(createTimerFd());
+  const transport = builder.transport(builder.id(WATCHDOG_ID), watchdogDevice);
+  builder.wiring = {
     kind: "watchdog",
     slot: builder.slot({}),
     device: { transport, timerFd, periodNs: PERIOD_NS, patienceNs: PATIENCE_NS },
-  });
+  };
 }

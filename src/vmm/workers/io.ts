@@ -62,8 +62,8 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
 }
 
 serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
-  const { machine, serialInputFd } = job;
-  const backEnds = await Promise.all(machine.pci.devices.map(backEndOf));
+  const { machine, devices, serialInputFd } = job;
+  const backEnds = await Promise.all(devices.map(backEndOf));
   // The rest of the machine is here only for a serial port that has input: most have none, and it takes memory.
   const serialPort = serialInputFd === undefined ? undefined : await import("./serial-port.ts");
   const { tpm } = machine.platform;
@@ -74,6 +74,7 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
     for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify }));
     if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));
     if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);
+    notify({ kind: "serving" });
     loop.run();
   });
 });

@@ -220,13 +220,37 @@ test("CPU controller: boot CPUs are present, acknowledgements clear, the rest is
   expect(status(1)).toBe(1);
 });
 
-test("PCI controller: selects an existing segment, bitmaps read 0", () => {
-  const device = new PciHotplug(block(PciHotplug.blockSize), 3);
+test("PCI controller: bitmaps of the selected segment are read once, ejections are passed on", () => {
+  const ejected: string[] = [];
+  const memory = block(PciHotplug.blockSize);
+  const device = new PciHotplug(memory, 3, (segment, slot) => ejected.push(`${segment}.${slot}`));
+  const other = new PciHotplug(memory, 3, () => undefined);
+  const registers = () => [0, 4, 8, 0xc].map((offset) => read(device, offset, 4));
   device.reset();
   write(device, 0xc, 2, 4);
   write(device, 0xc, 3, 4);
   write(device, 0xc, 1, 1);
-  expect([0, 4, 8, 0xc].map((offset) => read(device, offset, 4))).toEqual([0, 0, 0, 2]);
+  expect(registers()).toEqual([0, 0, 0, 2]);
+  other.plugged(2, 31);
+  other.plugged(2, 1);
+  other.plugged(0, 3);
+  other.requestEject(2, 4);
+  const saved = device.save();
   expect(read(device, 0, 1)).toBe(UNANSWERED);
+  expect(registers()).toEqual([0x8000_0002, 0x10, 0, 2]);
+  expect(registers()).toEqual([0, 0, 0, 2]);
+  other.plugged(2, 5);
+  other.requestEject(2, 5);
+  other.requestEject(2, 6);
+  other.forget(2, 5);
+  expect(registers()).toEqual([0, 0x40, 0, 2]);
+  write(device, 8, 0x8000_0001, 4);
+  write(device, 8, 0xff, 1);
+  expect(ejected).toEqual(["2.0", "2.31"]);
+  write(device, 0xc, 0, 4);
+  expect(registers()).toEqual([8, 0, 0, 0]);
+  device.restore(saved);
+  expect(registers()).toEqual([0x8000_0002, 0x10, 0, 2]);
+  expect(() => new PciHotplug(block(PciHotplug.blockSize), 1, () => undefined).restore(saved)).toThrow(RangeError);
   hammer(device, 16);
 });

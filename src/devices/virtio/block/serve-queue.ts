@@ -9,6 +9,7 @@ import { type BlockWiring, blockDevice } from "./device.ts";
 /**
  * Serves a queue of a block device on the calling thread until `control` asks it to stop.
  * @param open opens the device's image
+ * @param serving told when all is set up
  * @param gate what requests have to pass; without it they are not limited
  * @throws SysError when the host cannot do I/O any more
  */
@@ -18,6 +19,7 @@ export function serveBlockQueue(
   open: OpenQueue,
   memory: GuestMemory,
   control: ThreadControl,
+  serving: () => void = () => undefined,
   gate?: RateGate,
 ): void {
   const { transport, settings } = wiring;
@@ -26,6 +28,8 @@ export function serveBlockQueue(
   if (queue === undefined) throw new RangeError(`${transport.id} has no queue ${index}`);
   const { engine, queueSize } = settings;
   const disk = open({ engine, queue: index, depth: queueSize, segments: queueSize });
-  new BlockQueue(backEnd, queue, settings, disk, memory, control, gate).run();
+  const blockQueue = new BlockQueue(backEnd, queue, settings, disk, memory, control, gate);
+  serving();
+  blockQueue.run();
   disk.close();
 }

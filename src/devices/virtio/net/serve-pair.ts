@@ -9,9 +9,16 @@ import { QueuePair } from "./queue-pair.ts";
 
 /**
  * Serves a pair of queues of a network device on the calling thread until `control` asks it to stop.
+ * @param serving told when all is set up
  * @throws SysError when the host cannot do I/O any more
  */
-export function serveNetPair(wiring: NetWiring, pair: number, memory: GuestMemory, control: ThreadControl): void {
+export function serveNetPair(
+  wiring: NetWiring,
+  pair: number,
+  memory: GuestMemory,
+  control: ThreadControl,
+  serving: () => void = () => undefined,
+): void {
   const { transport, settings, carrier: carrierWiring } = wiring;
   const backEnd = new BackEnd(netDevice(settings), transport, memory);
   const receive = backEnd.queues[receiveQueue(pair)];
@@ -22,6 +29,7 @@ export function serveNetPair(wiring: NetWiring, pair: number, memory: GuestMemor
     const loop = new IoLoop(control);
     const early = pair === 1 ? new ControlQueue(backEnd, receive, wiring, () => undefined) : undefined;
     loop.add(new QueuePair(loop, backEnd, pair, receive, transmit, carrier, memory, early));
+    serving();
     loop.run();
   } finally {
     carrier.close();

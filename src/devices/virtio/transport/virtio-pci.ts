@@ -133,6 +133,17 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   }
 
   /**
+   * Takes the device away from both sides for good: no notification reaches the back end and no interrupt the guest, and
+   * back ends are asked to let go of the queues. For the main thread, when no vCPU can reach the function any more.
+   */
+  unplug(): void {
+    this.disconnect();
+    this.#threads.forEach((thread, i) => {
+      this.#handover.recall(i, thread);
+    });
+  }
+
+  /**
    * Notifies driver and back end of every active queue, in case the other side did so while the VM was stopped. Spurious
    * notifications are harmless. After a restore, once the vCPUs have their state.
    */
@@ -384,19 +395,27 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
   #connect(): void {
     const [bar] = this.bars;
     if (bar === undefined) return;
-    Atomics.store(this.#shared.attached, 0, 1);
     this.#attachDoorbells(bar.mapped);
+    Atomics.store(this.#shared.attached, 0, 1);
     this.#host.mover.remapped();
   }
 
+  /** All or none. @throws SysError */
   #attachDoorbells(bar: number): void {
-    this.#wiring.queues.forEach(({ doorbell }, i) => {
-      this.#host.ioEventFds.assign(doorbellAddress(bar, i), doorbell);
-    });
+    let attached = 0;
+    try {
+      for (const { doorbell } of this.#wiring.queues) {
+        this.#host.ioEventFds.assign(doorbellAddress(bar, attached), doorbell);
+        attached++;
+      }
+    } catch (error) {
+      this.#detachDoorbells(bar, attached);
+      throw error;
+    }
   }
 
-  #detachDoorbells(bar: number): void {
-    this.#wiring.queues.forEach(({ doorbell }, i) => {
+  #detachDoorbells(bar: number, count = this.#wiring.queues.length): void {
+    this.#wiring.queues.slice(0, count).forEach(({ doorbell }, i) => {
       this.#host.ioEventFds.deassign(doorbellAddress(bar, i), doorbell);
     });
   }

@@ -8,7 +8,7 @@ import { ConfigSpace, configSpaceState } from "../../../../src/devices/pci/confi
 import { ECAM_BYTES, Ecam } from "../../../../src/devices/pci/ecam.ts";
 import type { PciFunction } from "../../../../src/devices/pci/function.ts";
 import { HostBridge } from "../../../../src/devices/pci/host-bridge.ts";
-import { PciSegment, PciSlotError } from "../../../../src/devices/pci/segment.ts";
+import { BarConflictError, PciSegment, PciSlotError } from "../../../../src/devices/pci/segment.ts";
 import { mapAnonymous } from "../../../../src/host/mmap.ts";
 import type { BlockRef } from "../../../../src/threads/block-ref.ts";
 import { refTo } from "../../../../src/threads/block-ref.ts";
@@ -76,7 +76,21 @@ function machine(): { thread: () => Thread } {
     probes: [1, 2, 3].map(() => block(configSpaceState.size)),
   };
   const thread = (): Thread => {
-    const segment = new PciSegment({ number: 0, block: shared.segment, memory32: M32, memory64: M64 });
+    const segment: PciSegment = new PciSegment(
+      { number: 0, block: shared.segment, memory32: M32, memory64: M64 },
+      // What is plugged in names its block, and says itself which it is: here, whose turn it is.
+      (wiring) => {
+        const address = new DataView(wiring.buffer, wiring.byteOffset).getFloat64(0);
+        return new Probe(
+          9 + plugged++,
+          { address, size: configSpaceState.size },
+          segment,
+          "memory64",
+          M64.base + 0x10_0000,
+        );
+      },
+    );
+    let plugged = 0;
     const bridge = new HostBridge(shared.bridge);
     segment.add(0, bridge);
     const places: [BarKind, number][] = [
@@ -220,11 +234,61 @@ describe("slots", () => {
     if (probe === undefined) throw new Error("no probe");
     expect(() => segment.add(1, probe)).toThrow(PciSlotError);
     expect(() => segment.add(32, probe)).toThrow(RangeError);
-    segment.remove(1);
-    expect(read(mmio, ECAM + 0x8000)).toBe(0xffff_ffff);
-    expect(read(mmio, M32.base + 0x1000)).toBe(0xffff_ffff);
-    segment.add(31, probe);
+    expect(() => segment.plug(1, probe, block(8))).toThrow(PciSlotError);
+    expect(() => segment.plug(32, probe, block(8))).toThrow(RangeError);
     expect(read(mmio, M32.base + 0x1000)).toBe(0x1_0000);
+  });
+
+  test("a function that is plugged in is there for all threads, and gone for all when it is ejected", () => {
+    const { thread } = machine();
+    const [a, b] = [thread(), thread()];
+    const place = ["memory64", M64.base + 0x10_0000] as const;
+    for (let round = 0; round < 3; round++) {
+      const state = block(configSpaceState.size);
+      const wiring = block(8);
+      memoryOf(wiring).view.setFloat64(0, state.address);
+      const fn = new Probe(9 + round, state, a.segment, ...place);
+      expect(read(b.mmio, ECAM + 0x2_8000)).toBe(0xffff_ffff);
+      a.segment.plug(5, fn, wiring, () => fn.reset());
+      expect(() => a.segment.plug(5, fn, wiring)).toThrow(PciSlotError);
+      expect(a.segment.at(5)).toBe(fn);
+      expect(b.segment.at(5)).not.toBe(fn);
+      for (const { mmio } of [a, b]) {
+        expect(read(mmio, ECAM + 0x2_8002, 2)).toBe(9 + round);
+        expect(read(mmio, place[1] + 8)).toBe((9 + round) * 0x1_0000 + 8);
+      }
+      expect(b.segment.eject(5)).toBe(true);
+      expect(a.segment.eject(5)).toBe(false);
+      for (const { mmio } of [a, b]) {
+        expect(read(mmio, ECAM + 0x2_8000)).toBe(0xffff_ffff);
+        expect(read(mmio, place[1] + 8)).toBe(0xffff_ffff);
+      }
+    }
+  });
+
+  test("functions that were not plugged in cannot be ejected", () => {
+    const { segment, mmio } = machine().thread();
+    for (let slot = 0; slot < 32; slot++) expect(segment.eject(slot)).toBe(false);
+    expect(read(mmio, ECAM) & 0xffff).toBe(0x8086);
+    expect(read(mmio, M32.base + 0x1000)).toBe(0x1_0000);
+  });
+
+  test("a function is not plugged in where the guest has moved a BAR, and BARs are not moved where it is", () => {
+    const { thread } = machine();
+    const [a, b] = [thread(), thread()];
+    const at = M32.base + 0x4000;
+    const fn = new Probe(9, block(configSpaceState.size), a.segment, "memory32", at);
+    const wiring = block(8);
+    memoryOf(wiring).view.setFloat64(0, 0);
+    write(b.mmio, ECAM + 0x8004, 2, 2);
+    write(b.mmio, ECAM + 0x8010, at);
+    expect(() => a.segment.plug(5, fn, wiring, () => fn.reset())).toThrow(BarConflictError);
+    expect(read(b.mmio, ECAM + 0x2_8000)).toBe(0xffff_ffff);
+    write(b.mmio, ECAM + 0x8010, M32.base + 0x1000);
+    a.segment.plug(5, fn, wiring, () => fn.reset());
+    write(a.mmio, ECAM + 0x8010, at);
+    expect(read(a.mmio, at)).toBe(9 * 0x1_0000);
+    expect(read(a.mmio, M32.base + 0x1000)).toBe(0x1_0000);
   });
 });
 
