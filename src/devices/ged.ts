@@ -6,7 +6,13 @@ import type { StatefulDevice } from "./device.ts";
 import type { InterruptLine } from "./lines.ts";
 
 /** What the guest is told of: bits of the event register, as the DSDT's ESCN method tests them. */
-export const GedEvent = { CPU_HOTPLUG: 0x01, MEMORY_HOTPLUG: 0x02, PCI_HOTPLUG: 0x04, POWER_BUTTON: 0x08 } as const;
+export const GedEvent = {
+  CPU_HOTPLUG: 0x01,
+  MEMORY_HOTPLUG: 0x02,
+  PCI_HOTPLUG: 0x04,
+  POWER_BUTTON: 0x08,
+  VM_GENERATION: 0x10,
+} as const;
 export type GedEvent = (typeof GedEvent)[keyof typeof GedEvent];
 
 const gedState = struct("GED state", { pending: u8 });

@@ -11,6 +11,7 @@ import { readFileInto } from "../memory/load-file.ts";
 import { logger } from "../threads/log.ts";
 import { acpiTables } from "./acpi.ts";
 import type { MachinePlan } from "./machine-plan.ts";
+import { renewGenerationId } from "./vm-generation-id.ts";
 
 const log = logger("boot");
 
@@ -37,6 +38,7 @@ export async function loadBoot(config: VmConfig, plan: MachinePlan, memory: Gues
   memory.write(SMBIOS_BASE, smbios);
   const mpTable = buildMpTable(config.cpus.boot_vcpus, apicIds, smbios.length);
   if (mpTable !== undefined) memory.write(mpTable.base, mpTable.bytes);
+  renewGenerationId(memory);
   return kernel;
 }
 

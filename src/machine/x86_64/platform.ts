@@ -32,8 +32,10 @@ export const GSI = {
 export const ACPI_BASE: Gpa = gpa(0xa_0000);
 /** Where firmware and operating systems look for the SMBIOS entry point. The MP table follows it. */
 export const SMBIOS_BASE: Gpa = gpa(0xf_0000);
+/** The page of the VM generation identifier, which nothing else may be in. */
+export const VM_GENERATION_ID: Gpa = gpa(0xf_f000);
 /** Where SMBIOS and the MP table must end. */
-export const LOW_TABLES_LIMIT: Gpa = gpa(0x10_0000);
+export const LOW_TABLES_LIMIT: Gpa = VM_GENERATION_ID;
 
 export const LOCAL_APIC_BASE: Gpa = gpa(0xfee0_0000);
 export const IO_APIC_BASE: Gpa = gpa(0xfec0_0000);

@@ -33,6 +33,8 @@ describe("what the user says of the machine, and the devices that come with it",
     shared = workspace.path("shared");
     await Bun.write(shared, "from the host");
     await truncate(shared, 1 << 20);
+    const item = workspace.path("item");
+    await Bun.write(item, "from a file\n");
     const platform = [
       ...["serial_number=serial-42", `uuid=${UUID}`, "oem_strings=[first,second thing]"],
       ...["system_manufacturer=Maker", "system_product_name=Product", "system_version=v7", "system_family=Family"],
@@ -49,6 +51,7 @@ describe("what the user says of the machine, and the devices that come with it",
         options: [
           ...["--platform", platform.join(","), "--tpm", `socket=${socket}`],
           ...["--ivshmem", `path=${shared},size=1M`],
+          ...["--fw-cfg-config", `items=[name=opt/lab/text,string=a word:name=opt/lab/file,file=${item}]`],
         ],
       }),
     );
@@ -83,8 +86,27 @@ describe("what the user says of the machine, and the devices that come with it",
       "cd /sys/bus/pci/devices; for d in *; do [ $(cat $d/device) = 0x1110 ] && echo $d $(cat $d/class); done; true",
     );
     expect(found).toMatch(/^0000:00:[0-9a-f]{2}\.0 0x050000$/);
-    const resource = `/sys/bus/pci/devices/${found.split(" ")[0]}/resource2`;
-    expect(await guest.run(`wc -c <${resource}`)).toBe(String(1 << 20));
+    const folder = `/sys/bus/pci/devices/${found.split(" ")[0]}`;
+    expect(await guest.run(`stat -c %s ${folder}/resource2`)).toBe(String(1 << 20));
+    await guest.run(`echo 1 >${folder}/enable; devmem $(sed -n '3s/ .*//p' ${folder}/resource) 32 0x74736574`);
+    expect(await Bun.file(shared).slice(0, 13).text()).toBe("test the host");
+  });
+
+  test("fw_cfg: the user's items, the command line and the memory map", async () => {
+    await guest.run("modprobe qemu_fw_cfg");
+    const folder = "/sys/firmware/qemu_fw_cfg";
+    expect(await guest.run(`cat ${folder}/rev`)).toBe("3");
+    expect(await guest.run(`cat ${folder}/by_name/opt/lab/text/raw`)).toBe("a word");
+    expect(await guest.run(`cat ${folder}/by_name/opt/lab/file/raw`)).toBe("from a file");
+    expect(await guest.run(`cd ${folder}/by_name; echo etc/* acpi/*`)).toBe(
+      "etc/e820 etc/table-loader acpi/rsdp acpi/tables",
+    );
+    expect(Number(await guest.run(`wc -c <${folder}/by_name/etc/e820/raw`))).toBe(100);
+  });
+
+  test("the VM generation identifier has its driver", async () => {
+    await guest.run("modprobe -q vmgenid; true");
+    expect(await guest.run("ls /sys/bus/*/drivers/vmgenid")).toMatch(/CLDH0001:00|VMGENCTR/);
   });
 
   test("dmesg: no warning, no error, no BUG", async () => {

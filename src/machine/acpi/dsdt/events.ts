@@ -6,14 +6,18 @@ import { device, field, method, name, operationRegion } from "../aml/objects.ts"
 import { and, call, local, notify, store, when } from "../aml/operators.ts";
 import { edgeInterrupt, resourceTemplate } from "../aml/resources.ts";
 import type { Term } from "../aml/term.ts";
+import { VM_GENERATION_ID_PATH } from "./vm-generation-id.ts";
 
 /** Bits of the event register. */
 const CPU_HOTPLUG = 1 << 0;
 const MEMORY_HOTPLUG = 1 << 1;
 const PCI_HOTPLUG = 1 << 2;
 const POWER_BUTTON = 1 << 3;
+const VM_GENERATION = 1 << 4;
 /** Notify code of a power button that was pressed (ACPI 6.5 table 5.174). */
 const BUTTON_PRESSED = 0x80;
+/** Notify code of a VM generation identifier that has changed. */
+const ID_CHANGED = 0x80;
 
 /**
  * `\_SB_.GEC_`, which reads the pending events and passes each on, and `\_SB_.GED_`, the generic event device (ACPI 6.5
@@ -37,6 +41,7 @@ export const eventDevices = (base: Gpa, gsi: number): Term =>
         when(and(local(0), MEMORY_HOTPLUG), call("\\_SB_.MHPC.MSCN")),
         when(and(local(0), PCI_HOTPLUG), call("\\_SB_.PHPR.PSCN")),
         when(and(local(0), POWER_BUTTON), notify("\\_SB_.PWRB", BUTTON_PRESSED)),
+        when(and(local(0), VM_GENERATION), notify(VM_GENERATION_ID_PATH, ID_CHANGED)),
       ),
     ),
     device(

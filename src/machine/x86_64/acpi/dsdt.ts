@@ -9,11 +9,12 @@ import { memoryHotplugController } from "../../acpi/dsdt/memory-hotplug.ts";
 import { type HostBridgePorts, pciHostBridges } from "../../acpi/dsdt/pci-host-bridge.ts";
 import { pciHotplugController } from "../../acpi/dsdt/pci-hotplug.ts";
 import { motherboardResources, powerButton, softOff, tpmDevice } from "../../acpi/dsdt/platform.ts";
+import { vmGenerationId } from "../../acpi/dsdt/vm-generation-id.ts";
 import { nodeOfSegment, nodesOfCpus } from "../../acpi/numa.ts";
 import { writeTable } from "../../acpi/table.ts";
 import { concat } from "../../byte-string.ts";
 import type { ByteWriter } from "../../byte-writer.ts";
-import { GSI, PORTS, TPM_BASE } from "../platform.ts";
+import { GSI, PORTS, TPM_BASE, VM_GENERATION_ID } from "../platform.ts";
 import type { AcpiInputs } from "./inputs.ts";
 import { presentX2Apic } from "./madt.ts";
 
@@ -35,6 +36,7 @@ export function writeDsdt(out: ByteWriter, inputs: AcpiInputs): number {
         softOff(),
         powerButton(),
         ...(inputs.tpm ? [tpmDevice(TPM_BASE)] : []),
+        vmGenerationId(VM_GENERATION_ID),
         eventDevices(controllers.events, GSI.events),
         cpuHotplugController(controllers.cpuHotplug),
         cpuContainer(inputs.cpus.apicIds.length, hotpluggableCpu(inputs)),

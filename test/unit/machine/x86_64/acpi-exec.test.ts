@@ -66,6 +66,12 @@ const at = (block: string, offset: number): string =>
 const PHPR = "FFFEE000";
 const PRES = "FFFED000";
 
+test("the VM generation identifier: where it is, and what drivers know it by", async () => {
+  const machine = of({});
+  expect(integers(await evaluateOne(machine, "\\_SB.VGEN.ADDR"))).toEqual([0xf_f000, 0]);
+  expect(await evaluateOne(machine, "\\_SB.VGEN._CID")).toMatch(/"VM_GEN_COUNTER"[\s\S]*"VMGENCTR"/i);
+});
+
 describe("resources", () => {
   test("of a machine with one segment: ports, ECAM, both apertures", async () => {
     const machine = of({});
@@ -301,6 +307,7 @@ describe("events", () => {
 
   test("the power button notifies its device", async () => {
     expect(await of({}, 0x08).notifications("\\_SB.GED_._EVT 13", 1)).toEqual(["PWRB 0x80"]);
+    expect(await of({}, 0x10).notifications("\\_SB.GED_._EVT 13", 1)).toEqual(["VGEN 0x80"]);
   });
 });
 
