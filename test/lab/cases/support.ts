@@ -40,6 +40,27 @@ export class Workspace implements AsyncDisposable {
     return copy;
   }
 
+  /** Writes a file in which no two blocks are alike, cheap to make where each instruction is emulated. @returns its path */
+  async makeNoise(name: string, bytes: number): Promise<string> {
+    const block = crypto.getRandomValues(new Uint8Array(65536));
+    const number = new DataView(block.buffer);
+    const writer = Bun.file(this.path(name)).writer();
+    for (let offset = 0; offset < bytes; offset += block.length) {
+      number.setFloat64(0, offset);
+      writer.write(block.subarray(0, bytes - offset));
+      await writer.flush();
+    }
+    await writer.end();
+    return this.path(name);
+  }
+
+  /** What sha256sum prints of a file that it reads from its standard input. */
+  async sha256sum(name: string): Promise<string> {
+    const hasher = new Bun.CryptoHasher("sha256");
+    for await (const chunk of Bun.file(this.path(name)).stream()) hasher.update(chunk);
+    return `${hasher.digest("hex")}  -`;
+  }
+
   /** What a VMM reads, copied to where an ordinary user may read it too. */
   async readableFor(id: number, source: GuestAssets): Promise<Required<Pick<GuestSpec, "assets" | "user">>> {
     await chmod(this.dir, 0o755);
