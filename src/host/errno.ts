@@ -2,6 +2,7 @@
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   ENXIO: 6,
@@ -27,6 +28,7 @@ export const Errno = {
   EBADFD: 77,
   EMSGSIZE: 90,
   EOPNOTSUPP: 95,
+  ECONNRESET: 104,
   ENOBUFS: 105,
   ETIMEDOUT: 110,
   ECANCELED: 125,

@@ -189,6 +189,13 @@ function withAddress<T>(path: string, use: (address: number, length: number) => 
   return use(data.address, sockaddrUn.offsets.sun_path + name.length + 1);
 }
 
+const F_SETFL = 4;
+
+/** No read and no write of this socket waits any more. @throws SysError */
+export function makeNonBlocking(fd: number): void {
+  check(libc.fcntl(fd, F_SETFL, Socket.SOCK_NONBLOCK), "make a socket non-blocking");
+}
+
 function withSocket(flags: number, use: (fd: number) => void): number {
   const fd = check(libc.socket(Socket.AF_UNIX, Socket.SOCK_STREAM | Socket.SOCK_CLOEXEC | flags, 0), "make a socket");
   try {

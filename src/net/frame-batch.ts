@@ -44,6 +44,11 @@ export class FrameBatch {
     return this.count < MAX_FRAMES && this.#taken + 1 + segments <= MAX_FRAMES + MAX_IOVECS && segments <= MAX_IOVECS;
   }
 
+  /** The element of the table at which a frame's iovecs start. */
+  elementOf(frame: number): number {
+    return ((this.addresses[frame] ?? 0) - this.#iovecs.address) / iovec.size;
+  }
+
   /** Adds a frame whose iovecs have been written to the table from `next` on. */
   add(segments: number, bytes: number): void {
     const { count } = this;

@@ -11,6 +11,8 @@ export interface FrameCarrier {
   readonly fd: number;
   /** Whether a struct virtio_net_hdr_v1 of 12 bytes precedes each frame. Without, nothing may be offloaded. */
   readonly hasHeader: boolean;
+  /** The host's side is gone for good: no frames come, all that are sent are dropped, and `fd` is not worth waiting for. */
+  readonly ended: boolean;
   /**
    * Receives frames into the rooms of a batch, in order.
    * @returns how many have been used up; fewer than there are when no more frames wait

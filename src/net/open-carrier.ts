@@ -1,13 +1,15 @@
 import { libc } from "../host/libc.ts";
 import { scratch } from "../host/scratch.ts";
+import { rarpFrame } from "./arp.ts";
 import type { FrameCarrier } from "./frame-carrier.ts";
-import { rarpFrame } from "./rarp.ts";
+import { StreamCarrier } from "./stream/stream-carrier.ts";
 import { VNET_HDR_BYTES } from "./tap-abi.ts";
 import { setTapOffloads, TapCarrier } from "./tap-carrier.ts";
 
 /** What carries a device's frames, as plain data. */
 export interface CarrierWiring {
-  readonly kind: "tap";
+  /** TAP interfaces, or a stream socket. */
+  readonly kind: "tap" | "stream";
   /** One a pair of queues. */
   readonly fds: readonly number[];
 }
@@ -16,7 +18,7 @@ export interface CarrierWiring {
 export function openCarrier(wiring: CarrierWiring, pair: number): FrameCarrier {
   const fd = wiring.fds[pair];
   if (fd === undefined) throw new RangeError(`pair ${pair} of queues has no carrier`);
-  return new TapCarrier(fd);
+  return wiring.kind === "tap" ? new TapCarrier(fd) : new StreamCarrier(fd);
 }
 
 /**
@@ -25,11 +27,13 @@ export function openCarrier(wiring: CarrierWiring, pair: number): FrameCarrier {
  * @throws SysError
  */
 export function setOffloads(wiring: CarrierWiring, offloads: number): void {
-  for (const fd of wiring.fds) setTapOffloads(fd, offloads);
+  if (wiring.kind === "tap") for (const fd of wiring.fds) setTapOffloads(fd, offloads);
 }
 
 /** Shows the host's switches where a MAC address is now, as far as that can be done. From any thread. */
 export function announceMac(wiring: CarrierWiring, mac: Uint8Array): void {
+  // No switch lies behind a stream, and the thread that serves it may be within a frame.
+  if (wiring.kind !== "tap") return;
   const frame = rarpFrame(mac);
   const { u8, address } = scratch();
   u8.fill(0, 0, VNET_HDR_BYTES);

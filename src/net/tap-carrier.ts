@@ -22,6 +22,7 @@ const DROPPED: ReadonlySet<number> = new Set([
 export class TapCarrier implements FrameCarrier {
   readonly fd: number;
   readonly hasHeader = true;
+  readonly ended = false;
   readonly #ring: TapRing | undefined;
   #active = true;
 

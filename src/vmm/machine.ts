@@ -6,6 +6,7 @@ import { ignoreNotices } from "../devices/notices.ts";
 import { PciConfigPorts } from "../devices/pci/config-ports.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
 import { PciSegment } from "../devices/pci/segment.ts";
+import { NetState } from "../devices/virtio/net/device.ts";
 import { GsiRouting } from "../hypervisor/kvm/gsi-routing.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
 import { KvmVm } from "../hypervisor/kvm/vm.ts";
@@ -114,6 +115,7 @@ export class Machine implements Disposable {
         vmOwner: resources,
         ioThread: this.ioThread,
         console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
+        linkDown: (id) => this.devices.pci.virtio(id)?.changeState(NetState.LINK_DOWN, 1),
         rateLimiters: new RateLimiters(this.arena, config.rate_limit_groups),
       }),
     );

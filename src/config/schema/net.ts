@@ -1,7 +1,7 @@
 import { type Config, objectSchema, optional, withDefault } from "./object-schema.ts";
 import { pciMembers } from "./pci-keys.ts";
 import { rateLimiter } from "./rate-limiter.ts";
-import { bool, ip, mac, oneOf, string, truncatedList, u16, usize } from "./value-types.ts";
+import { bool, ip, mac, oneOf, portForwards, string, truncatedList, u16, usize } from "./value-types.ts";
 
 export const netSchema = objectSchema("NetConfig", () => ({
   ...pciMembers,
@@ -24,6 +24,10 @@ export const netSchema = objectSchema("NetConfig", () => ({
     key: "fd",
     json: { undocumented: true, descriptor: true },
   }),
+  user: withDefault(bool, false, "user-mode network by passt, which needs no privileges", {
+    json: { omitFalse: true },
+  }),
+  forward: optional(portForwards, "with user: ports of the host, on 127.0.0.1 or the address, that lead to the guest"),
   rate_limiter_config: rateLimiter,
   offload_tso: withDefault(bool, true, "offer TCP segmentation offload"),
   offload_ufo: withDefault(bool, true, "offer UDP fragmentation offload"),

@@ -15,6 +15,7 @@ import {
   USIZE,
 } from "../grammar/integers.ts";
 import { parsePairs, parseStringList } from "../grammar/lists.ts";
+import { parsePortForward, portForwardText } from "../grammar/port-forward.ts";
 import { unquote } from "../grammar/text.ts";
 import type { JsonForm, ReadableType, ValueType } from "./value-type.ts";
 
@@ -116,6 +117,15 @@ export const stringList: ValueType<readonly string[]> = {
   json: { kind: "array", items: STRING },
   parse: parseStringList,
   text: (list) => (list.length === 0 ? "none" : `[${list.join(",")}]`),
+};
+
+const canonicalForward = (text: string): string => portForwardText(parsePortForward(text));
+
+/** Ports of the host that lead to the guest, each in canonical form. */
+export const portForwards: ReadableType<readonly string[]> = {
+  label: "<[tcp|udp:[address:]port:guest_port]>",
+  json: { kind: "array", items: { kind: "string", canonical: canonicalForward } },
+  parse: (raw) => parseStringList(raw).map((text) => canonicalForward(text)),
 };
 
 /** The key of a pair that is read as 64 bits and cut down to its type; quotes allowed. */

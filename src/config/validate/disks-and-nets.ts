@@ -65,6 +65,34 @@ const MIN_MTU = 1280;
 /** Standard input, output and error. */
 const LAST_STANDARD_FD = 2;
 
+/** The largest Ethernet frame that passt takes, without its header, in whole IPv4 words. */
+const MAX_USER_MTU = 65_520;
+
+function checkUserNet(what: string, net: NetConfig): void {
+  if (!net.user) {
+    if (net.forward !== undefined) refuse("net-forward", `${what}: forward needs user=on`);
+    return;
+  }
+  const others = {
+    tap: net.tap,
+    fd: net.fds,
+    ip: net.ip,
+    mask: net.mask,
+    host_mac: net.host_mac,
+    socket: net.vhost_socket,
+  };
+  const given = Object.entries(others).find(([, value]) => value !== undefined)?.[0];
+  const other = net.vhost_user ? "vhost_user" : given;
+  if (other !== undefined) refuse("net-user", `${what}: user=on and ${other} exclude each other`);
+  if (net.num_queues > 3)
+    refuse("net-user-queues", `${what}: a user-mode network has one pair of queues: num_queues=2`);
+  if (net.mtu !== undefined && net.mtu > MAX_USER_MTU)
+    refuse("net-user-mtu", `${what}: mtu ${net.mtu} is more than a user-mode network can have, ${MAX_USER_MTU}`);
+  const ports = net.forward?.map((text) => text.slice(0, text.lastIndexOf(":"))) ?? [];
+  const twice = ports.find((port, index) => ports.indexOf(port) !== index);
+  if (twice !== undefined) refuse("net-forward", `${what}: ${twice} is forwarded more than once`);
+}
+
 function checkNet(checks: Checks, what: string, net: NetConfig): void {
   const { boot_vcpus: boot } = checks.config.cpus;
   if (net.vhost_user) {
@@ -73,6 +101,7 @@ function checkNet(checks: Checks, what: string, net: NetConfig): void {
     if (net.rate_limiter_config !== undefined)
       refuse("vhost-user-rate-limit", `${what}: a vhost-user device cannot be rate-limited`);
   }
+  checkUserNet(what, net);
   checks.pci(what, net);
   if (net.num_queues < 2)
     refuse("net-queues-few", `${what}: ${net.num_queues} queues, at least 2 are needed to receive and transmit`);

@@ -64,6 +64,8 @@ export interface PciResources {
   readonly ioThread: VmThread;
   readonly console: ConsoleEnds | undefined;
   readonly rateLimiters: RateLimiters;
+  /** Tells the guest that a network device has no link any more. Not before the machine is there. */
+  readonly linkDown: (id: string) => void;
 }
 
 /** Free addresses of a segment. */

@@ -101,6 +101,7 @@ const DEFAULTS: Readonly<Record<string, readonly [ObjectSchema, string, object]>
       queue_size: 256,
       vhost_user: false,
       vhost_mode: "Client",
+      user: false,
       offload_tso: true,
       offload_ufo: true,
       offload_csum: true,
@@ -276,6 +277,9 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     "bw_size=1,bw_refill_time=2": {
       rate_limiter_config: { bandwidth: { size: 1, one_time_burst: 0, refill_time: 2 } },
     },
+    "user=on": { user: true },
+    "forward=tcp:8080:80": { forward: ["tcp:127.0.0.1:8080:80"] },
+    "forward=[udp:192.0.2.1:53:5353,tcp:0::1:1:65535]": { forward: ["udp:192.0.2.1:53:5353", "tcp:::1:1:65535"] },
     "offload_tso=off": { offload_tso: false },
     "offload_ufo=off": { offload_ufo: false },
     "offload_csum=off": { offload_csum: false },

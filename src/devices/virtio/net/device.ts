@@ -50,7 +50,7 @@ const CONFIG_MTU = 10;
 const LINK_UP = 1;
 const ANNOUNCE = 2;
 
-/** The words of the device's state. Zero after a reset by the driver. */
+/** The words of the device's state. Zero after a reset by the driver, but for `LINK_DOWN`. */
 export const NetState = {
   /** What the driver said that it finishes on its own: `TunOffload` flags and `OFFLOADS_SET`; 0 while it has not. */
   OFFLOADS: 0,
@@ -58,8 +58,10 @@ export const NetState = {
   PAIRS: 1,
   /** Until the driver has announced itself: 1, and how often it will still be asked to; 0 afterwards. */
   ANNOUNCEMENTS: 2,
+  /** 1 when what carries frames on the host is gone. */
+  LINK_DOWN: 3,
 } as const;
-const STATE_WORDS = 3;
+const STATE_WORDS = 4;
 export const OFFLOADS_SET = 0x100;
 /** How often a driver is asked after it has moved to another host. */
 const ANNOUNCE_ROUNDS = 5;
@@ -88,12 +90,14 @@ export function netDevice({ mac, mtu, pairs, queueSize, offloads }: NetSettings)
     stateWords: STATE_WORDS,
     refreshConfig(bytes, hasFeature, state) {
       const announces = hasFeature(GUEST_ANNOUNCE) && Atomics.load(state, NetState.ANNOUNCEMENTS) !== 0;
-      bytes[CONFIG_STATUS] = hasFeature(STATUS) ? LINK_UP | (announces ? ANNOUNCE : 0) : 0;
+      const link = Atomics.load(state, NetState.LINK_DOWN) === 0 ? LINK_UP : 0;
+      bytes[CONFIG_STATUS] = hasFeature(STATUS) ? link | (announces ? ANNOUNCE : 0) : 0;
     },
     reset(state) {
-      for (let word = 0; word < STATE_WORDS; word++) Atomics.store(state, word, 0);
+      for (let word = 0; word < NetState.LINK_DOWN; word++) Atomics.store(state, word, 0);
     },
     restored(state) {
+      Atomics.store(state, NetState.LINK_DOWN, 0);
       Atomics.store(state, NetState.ANNOUNCEMENTS, 1 + ANNOUNCE_ROUNDS);
     },
   };

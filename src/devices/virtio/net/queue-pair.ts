@@ -132,7 +132,8 @@ export class QueuePair implements IoClient {
   }
 
   #wait(): void {
-    this.#watch.set((this.#awaitsFrames ? EpollEvent.IN : 0) | (this.#awaitsRoom ? EpollEvent.OUT : 0));
+    if (this.#carrier.ended) this.#watch.set(0);
+    else this.#watch.set((this.#awaitsFrames ? EpollEvent.IN : 0) | (this.#awaitsRoom ? EpollEvent.OUT : 0));
   }
 }
 

@@ -175,6 +175,15 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     lock.release();
   }
 
+  /** Changes a word of the device's state that its configuration depends on, and tells the driver. From any thread. */
+  changeState(word: number, value: number): void {
+    const { lock } = this.#shared.block;
+    lock.acquire();
+    Atomics.store(this.#state.device, word, value);
+    notifyConfigChange(this.#state, this.#msix);
+    lock.release();
+  }
+
   /** The live counters of each queue, as the device names them. */
   get counters(): readonly Float64Array[] {
     return this.#shared.counters;

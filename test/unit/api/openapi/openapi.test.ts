@@ -34,6 +34,7 @@ const INTENDED: readonly (readonly [reason: string, facts: RegExp])[] = [
   ["what is always sent is marked so", /^(VmmPingResponse|VmInfo|DeviceNode)\.\w+ required: - -> true$/],
   ["defaults that the implementation has are told", / default: - -> /],
   ["the network's address has no default", /^NetConfig\.(ip|mask) default: /],
+  ["user-mode networking is ours", /^NetConfig\.(user|forward(\[\])?) /],
   ["FlatVmdk images are accepted", /^DiskConfig\.image_type enum: /],
   ["a choice of words is told", /^(MemoryConfig\.hotplug_method|NetConfig\.vhost_mode) enum: - -> /],
   ["the entropy device can be limited too", /^RngConfig\.rate_limiter_config /],

@@ -25,11 +25,11 @@ export function sample(form: JsonForm): Text {
 }
 
 function canonicalSample(canonical: (text: string) => string): Text {
-  for (const text of ["10.0.0.1", "2e:89:a8:e4:92:4d"]) {
+  for (const text of ["10.0.0.1", "2e:89:a8:e4:92:4d", "tcp:127.0.0.1:8080:80"]) {
     try {
       return JSON.stringify(canonical(text));
     } catch (error) {
-      // An address of the other kind.
+      // A text of another kind.
       if (!(error instanceof Expected)) throw error;
     }
   }
