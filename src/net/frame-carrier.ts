@@ -32,6 +32,11 @@ export interface FrameCarrier {
    * @throws SysError
    */
   setOffloads(offloads: number): void;
+  /**
+   * The guest's driver is gone: what came in for it is dropped, where the next one may not understand it.
+   * @throws SysError
+   */
+  driverLeft(): void;
   /** Whether the guest uses this pair: it gets no frames otherwise. @throws SysError */
   setActive(active: boolean): void;
   /** Gives up what this thread holds. */

@@ -3,7 +3,7 @@ import { errno, libc } from "../host/libc.ts";
 import { scratch } from "../host/scratch.ts";
 import type { FrameBatch } from "./frame-batch.ts";
 import type { FrameCarrier } from "./frame-carrier.ts";
-import { ifreqFlags, TunFlag, TunRequest } from "./tap-abi.ts";
+import { ifreqFlags, TunFlag, TunRequest, VNET_HDR_BYTES } from "./tap-abi.ts";
 import { TapRing } from "./tap-ring.ts";
 
 /** Frames that the kernel refuses for what they are, or that it has no memory for just now. */
@@ -76,6 +76,10 @@ export class TapCarrier implements FrameCarrier {
     setTapOffloads(this.fd, offloads);
   }
 
+  driverLeft(): void {
+    forgetReader(this.fd);
+  }
+
   setActive(active: boolean): void {
     if (active === this.#active) return;
     const block = scratch();
@@ -141,6 +145,20 @@ function isDone(frames: FrameBatch, index: number, result: number): boolean {
   if (!DROPPED.has(-result)) throw new SysError(-result, "send to the TAP interface");
   frames.lengths[index] = 0;
   return true;
+}
+
+/** More than a TAP keeps for its reader. */
+const MOST_FRAMES = 65536;
+
+/**
+ * Makes a TAP one whose reader finishes nothing on its own, and drops what waits for the reader there was: reading a part of
+ * a frame takes all of it.
+ * @throws SysError
+ */
+export function forgetReader(fd: number): void {
+  setTapOffloads(fd, 0);
+  const { address } = scratch();
+  for (let frames = 0; frames < MOST_FRAMES; frames++) if (libc.read(fd, address, VNET_HDR_BYTES) < 0) return;
 }
 
 /**

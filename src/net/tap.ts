@@ -5,6 +5,7 @@ import { type IpBytes, prefixLength } from "./ip-address.ts";
 import { macText } from "./mac-address.ts";
 import { NetworkInterface } from "./network-interface.ts";
 import { IFNAMSIZ, ifreqFlags, TunFlag, TunRequest, VNET_HDR_BYTES } from "./tap-abi.ts";
+import { forgetReader } from "./tap-carrier.ts";
 import { TapError } from "./tap-error.ts";
 
 /** The TAP interface that a user asked for, by name or to be created. */
@@ -59,6 +60,7 @@ export function openTap(request: TapRequest): OpenTap {
       fds.push(fd);
       actual = attach(fd, actual, queues > 1, existed);
       setHeaderSize(fd, actual);
+      forgetReader(fd);
     }
     const warnings = configure(new NetworkInterface(actual), request, existed);
     return { fds, mtu: readMtu(actual), warnings };
@@ -82,6 +84,8 @@ export function adoptTap(originals: readonly number[], mtu: number | undefined):
       const inspected = inspect(fd, original);
       if (name === "") name = inspected;
       setHeaderSize(fd, `file descriptor ${original}`);
+      // What came in for somebody else may be more than the guest's driver understands.
+      forgetReader(fd);
     }
     if (mtu !== undefined) setMtu(new NetworkInterface(name), mtu);
     return { fds, mtu: readMtu(name), warnings: [] };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { expectPass } from "./expect.ts";
-import { bridgedTaps, hasNetworkNamespaces, inNetworkNamespace } from "./netns.ts";
+import { bridgedTaps, echoingTap, hasNetworkNamespaces, inNetworkNamespace } from "./netns.ts";
 import { type PayloadOutcome, PayloadProcess, resultNumber } from "./process.ts";
 import { type VmmOptions, vmmArguments, vmmPath } from "./vmm.ts";
 
@@ -39,5 +39,23 @@ describe.if(hasNetworkNamespaces())("virtio-net", () => {
     });
     expectPass(outcome);
     expect(resultNumber(outcome, "sent")).toBeGreaterThan(5000);
+  });
+
+  test.each([1, 2])("a hostile guest: every defect of descriptors and rings on every queue, seed %d", async (seed) => {
+    const outcome = await runInNamespace(echoingTap("a"), "hostile_queues", {
+      cmdline: `seed=${seed} rounds=20`,
+      extra: ["--net", "tap=a", "--rng"],
+    });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "devices")).toBe(2);
+  });
+
+  test("a hostile guest: registers at every width", async () => {
+    const outcome = await runInNamespace(echoingTap("a"), "hostile_registers", {
+      cmdline: "seed=1 rounds=200",
+      cpus: "boot=2",
+      extra: ["--net", "tap=a", "num_queues=4"],
+    });
+    expectPass(outcome);
   });
 });

@@ -33,3 +33,15 @@ export function bridgedTaps(a: string, b: string, flags = ""): string {
     "ip link set dev bridge up",
   ].join("\n");
 }
+
+/** Shell commands that make a TAP interface out of which comes what is sent to it. */
+export function echoingTap(name: string): string {
+  return [
+    "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
+    `ip tuntap add dev ${name} mode tap`,
+    "ip link add bridge type bridge",
+    `ip link set dev ${name} master bridge up`,
+    `ip link set dev ${name} type bridge_slave hairpin on`,
+    "ip link set dev bridge up",
+  ].join("\n");
+}

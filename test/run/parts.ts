@@ -100,7 +100,7 @@ export const PARTS: readonly Part[] = [
     name: "payload",
     needsBuild: true,
     run: async () => {
-      await ensurePackages(["gcc", "binutils", "libc6-dev", "qemu-utils"]);
+      await ensurePackages(["gcc", "binutils", "iproute2", "libc6-dev", "qemu-utils"]);
       const { emulated, reason } = needsKvmHost();
       console.log(`payload: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
       return runBunTest({

@@ -48,6 +48,9 @@ export class StreamCarrier implements FrameCarrier {
   /** Frames have no headers that could tell of anything unfinished. */
   setOffloads(): void {}
 
+  /** Every driver understands frames without headers. */
+  driverLeft(): void {}
+
   /** There is one pair of queues, always in use. */
   setActive(): void {}
 

@@ -2,6 +2,7 @@
 // for a reset, but once reset it serves a well-behaved request again, and it writes nothing after the reset.
 // Parameters: rounds (of random rings at the end), seed, only (name of one defect).
 #include "runtime/chain_defects.h"
+#include "runtime/net.h"
 
 #define GUARD 0x5a
 
@@ -18,6 +19,7 @@ static struct target targets[] = {
     {.name = "block", .type = VIRTIO_BLOCK, .queues = 1, .features = FEATURE_INDIRECT_DESC | FEATURE_EVENT_IDX},
     {.name = "console", .type = VIRTIO_CONSOLE, .queues = 2, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
     {.name = "rng", .type = VIRTIO_RNG, .queues = 1, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
+    {.name = "net", .type = VIRTIO_NET, .queues = 3, .features = FEATURE_EVENT_IDX | NET_F_CTRL_VQ | NET_F_MQ | NET_F_CSUM},
     {.name = "rtc", .type = VIRTIO_RTC, .queues = 1},
     {.name = "watchdog", .type = VIRTIO_WATCHDOG, .queues = 1},
 };
@@ -52,6 +54,20 @@ static u32 good_chain(struct target *target, u32 q, struct descriptor *to) {
     to[1] = (struct descriptor){(u64)data + 64, 16, DESC_WRITE, 0};
     return 2;
   }
+  if (target->type == VIRTIO_NET && q > 0) {
+    // A broadcast, or an acknowledgement.
+    memset(data, 0, NET_HEADER);
+    memset(data + 64, 0xff, 6);
+    memset(data + 70, 2, 54);
+    if (q == 2) data[0] = NET_CTRL_ANNOUNCE;
+    to[0] = (struct descriptor){(u64)data, q == 2 ? 2 : NET_HEADER, DESC_NEXT, 1};
+    to[1] = (struct descriptor){(u64)data + 64, q == 2 ? 1 : 60, q == 2 ? DESC_WRITE : 0, 0};
+    return 2;
+  }
+  if (target->type == VIRTIO_NET) {
+    to[0] = (struct descriptor){(u64)data + 128, 2048, DESC_WRITE, 0};
+    return 1;
+  }
   bool transmit = target->type == VIRTIO_CONSOLE && q == 1;
   to[0] = (struct descriptor){(u64)data, transmit ? 1 : 64, transmit ? 0 : DESC_WRITE, 0};
   if (transmit) data[0] = '.';
@@ -71,6 +87,21 @@ static void send(struct virtqueue *queue, u16 head) {
   virtq_notify(queue);
 }
 
+// A bridge takes a while before it forwards anything.
+static void await_network(struct target *target) {
+  restart(target);
+  virtio_driver_ok(&target->device);
+  good_chain(target, 0, target->queue[0].desc);
+  send(&target->queue[0], 0);
+  u64 deadline = now_ns() + 10000000000;
+  while (target->queue[0].used[1] == 0) {
+    if (now_ns() > deadline) fail("the network gives nothing back");
+    good_chain(target, 1, target->queue[1].desc);
+    send(&target->queue[1], 0);
+    spin_ns(10000000);
+  }
+}
+
 static void expect_service(struct target *target, const char *after) {
   restart(target);
   virtio_driver_ok(&target->device);
@@ -80,8 +111,10 @@ static void expect_service(struct target *target, const char *after) {
     struct virtqueue *queue = &target->queue[q];
     good_chain(target, q, queue->desc);
     send(queue, 0);
+    // A network gives back what is sent to it: the frame that comes in is the next queue's.
+    if (target->type == VIRTIO_NET && q == 0) continue;
     u64 deadline = now_ns() + 10000000000;
-    while (queue->used[1] == 0)
+    while (queue->used[1] == 0 || (target->type == VIRTIO_NET && target->queue[0].used[1] == 0))
       if (now_ns() > deadline)
         fail("%s queue %u gives no service after %s: status %x", target->name, q, after,
              virtio_status(&target->device));
@@ -253,6 +286,7 @@ static void run(struct target *target) {
   const char *only = param("only", NULL);
   u64 rounds = param_number("rounds", 20);
   for (u32 q = 0; q < target->queues; q++) virtio_queue_init(&target->queue[q], &target->device, q, 0);
+  if (target->type == VIRTIO_NET) await_network(target);
   expect_service(target, "start");
   for (u32 q = 0; q < target->queues; q++)
     for (u32 i = 0; i < sizeof defects / sizeof defects[0]; i++) {

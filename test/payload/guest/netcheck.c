@@ -59,6 +59,27 @@ static void send(struct nic *from, u32 length, const u32 *cuts, u32 count) {
   sent++;
 }
 
+static void drain(struct nic *nic) {
+  u32 got;
+  for (u8 *in; (in = net_receive(nic, &got, 20000000));) net_return(nic, in);
+}
+
+// A bridge takes a while before it forwards anything, and a device that has been reset until it takes part again.
+static void await_network(void) {
+  u64 deadline = now_ns() + 10000000000;
+  for (;;) {
+    send(&a, make(&a, &b, 100, 0), NULL, 0);
+    u32 got;
+    u8 *in = net_receive(&b, &got, 20000000);
+    if (in) {
+      net_return(&b, in);
+      drain(&b);
+      return;
+    }
+    if (now_ns() > deadline) fail("the network carries nothing");
+  }
+}
+
 static void check_config(void) {
   u64 config = a.device.config;
   static const char digits[] = "0123456789abcdef";
@@ -204,6 +225,8 @@ static void check_offloads(void) {
   frames = collect_tcp(40000, true);
   expect(frames == 40, "a driver without offloads gets %u frames", frames);
   net_reopen(&b, BASE | OFFLOADS);
+  await_network();
+  piece.length = make_tcp(40000, 1000);
   net_send(&a, &piece, 1);
   frames = collect_tcp(40000, false);
   expect(frames == 1, "after a reset a segment of 40000 bytes came in as %u frames", frames);
@@ -232,6 +255,60 @@ static void check_control(void) {
   expect(net_control(&a, 77, 0, a.mac, 6) == NET_ERR, "an unknown class is taken");
 }
 
+// Chains that no driver makes come back with nothing done, and the next good one is served.
+static void check_bad_chains(void) {
+  static u8 bytes[70000];
+  static const struct {
+    u32 queue, readable, readable_bytes, writable_bytes, used;
+  } bad[] = {
+      {1, 1, NET_HEADER, 0, 0},  // no frame
+      {1, 1, NET_HEADER - 1, 0, 0},
+      {1, 1, 1, 0, 0},
+      {1, 1, 66000, 0, 0},  // more than any frame
+      {1, 1, 70000, 0, 0},
+      {1, 0, 0, 1000, 0},  // to be written
+      {1, 1, 1000, 16, 0},
+      {0, 1, 1000, 0, 0},  // to be read
+      {0, 1, 16, 1000, 0},
+      {0, 0, 0, NET_HEADER, 0},  // no room for a frame
+      {0, 0, 0, 1, 0},
+      {2, 1, 1, 1, 0},  // no command
+      {2, 1, 2, 0, 0},  // no room for an answer
+      {2, 0, 0, 1, 0},
+      {2, 1, 2, 1, 1},  // no data: an error
+  };
+  struct virtqueue *queues[] = {&a.rx, &a.tx, &a.control};
+  // The receive queue is full: frames make room.
+  for (u32 i = 0; i < 4; i++) {
+    u32 length = make(&b, &a, 100, i), got;
+    send(&b, length, NULL, 0);
+    if (!net_receive(&a, &got, WAIT_NS)) fail("no frame makes room");
+  }
+  memset(bytes, 0, sizeof bytes);
+  bytes[0] = NET_CTRL_MQ;
+  for (u32 i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    struct virtqueue *queue = queues[bad[i].queue];
+    struct buffer pieces[2];
+    u32 readable = 0, writable = 0, used = ~0u;
+    if (bad[i].readable_bytes) pieces[readable++] = (struct buffer){bytes, bad[i].readable_bytes};
+    if (bad[i].writable_bytes) pieces[readable + writable++] = (struct buffer){bytes + 35000, bad[i].writable_bytes};
+    int head = virtq_add(queue, pieces, readable, writable);
+    virtq_kick(queue);
+    // On the receive queue good buffers come first: frames take them.
+    if (bad[i].queue == 0)
+      for (u32 f = 0; f < a.buffer_count; f++) send(&b, make(&b, &a, 100, f), NULL, 0);
+    int done;
+    while ((done = virtq_wait(queue, &used, WAIT_NS)) != head) {
+      if (done < 0) fail("bad chain %u does not come back: status %x", i, virtio_status(&a.device));
+      net_return(&a, a.buffer_of[done]);
+    }
+    expect(used == bad[i].used, "bad chain %u comes back with length %u", i, used);
+    expect(!(virtio_status(&a.device) & STATUS_NEEDS_RESET), "bad chain %u: the device needs a reset", i);
+  }
+  net_reopen(&a, a.device.features);
+  drain(&a);
+}
+
 // Frames are under way when the driver resets the device: it comes up again, and no buffer is written after the reset.
 static void check_reset(void) {
   for (u32 round = 0; round < 10; round++) {
@@ -250,8 +327,7 @@ static void check_reset(void) {
     for (u32 i = 0; i < 50; i++)
       if (virtq_wait(&a.tx, NULL, WAIT_NS) < 0) fail("frame %u is not taken", i);
     net_reopen(&b, BASE | OFFLOADS);
-    u32 got;
-    for (u8 *in; (in = net_receive(&b, &got, 20000000));) net_return(&b, in);
+    await_network();
     length = make(&a, &b, 200, 7);
     send(&a, length, NULL, 0);
     expect_frame(&b, length, "after a reset");
@@ -269,9 +345,11 @@ void payload(void) {
   u64 offered = virtio_offered(&a.device);
   expect(!(offered & OFFLOADS) == !offloads, "offers %lx", offered);
   check_config();
+  await_network();
   check_frames("frames");
   check_burst();
   check_control();
+  check_bad_chains();
   if (offloads) {
     check_offloads();
     check_reset();

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BlockRequest } from "../../../src/block/linux-abi.ts";
 import { blockConfig } from "../../../src/devices/virtio/block/protocol.ts";
+import { NetFeature, netConfig } from "../../../src/devices/virtio/net/protocol.ts";
 import { virtqDescriptor } from "../../../src/devices/virtio/queue/layout.ts";
 import { epollEvent } from "../../../src/host/epoll.ts";
 import { Errno } from "../../../src/host/errno.ts";
@@ -19,6 +20,7 @@ import { termios, winsize } from "../../../src/host/tty.ts";
 import { cmsghdr, msghdr, Socket, sockaddrUn } from "../../../src/host/unix-socket.ts";
 import * as kvm from "../../../src/hypervisor/kvm/abi.ts";
 import * as kvmStats from "../../../src/hypervisor/kvm/stats.ts";
+import * as tap from "../../../src/net/tap-abi.ts";
 
 interface Layout {
   readonly name: string;
@@ -42,6 +44,9 @@ const RENAMED: Readonly<Record<string, string | undefined>> = {
   "virtio_blk_config.writeback": "wce",
   "virtio_blk_config.unused0": "unused",
   "virtio_blk_config.unused2": undefined,
+  "ifreq.sa_family": "ifr_addr.sa_family",
+  "ifreq.sa_data": "ifr_addr.sa_data",
+  "ifreq.rest": undefined,
   // Reserved under another name in headers before Linux 6.5.
   "io_sqring_offsets.user_addr": undefined,
   "io_cqring_offsets.user_addr": undefined,
@@ -51,7 +56,7 @@ const RENAMED: Readonly<Record<string, string | undefined>> = {
 const C_NAMES: Readonly<Record<string, string>> = { virtq_desc: "vring_desc" };
 
 /** Descriptions of the beginning of a structure: their size is not C's. */
-const HEADS = new Set(["kvm_run", "io_uring_probe", "virtio_blk_config"]);
+const HEADS = new Set(["kvm_run", "io_uring_probe", "virtio_blk_config", "virtio_net_config"]);
 
 /** What C must say: an expression and the value that this project uses for it. */
 const expectations = new Map<string, number>();
@@ -84,10 +89,11 @@ for (const layout of [
   termios,
   winsize,
   blockConfig,
+  netConfig,
   virtqDescriptor,
 ])
   expectLayout(layout);
-for (const value of [...Object.values(uring), ...Object.values(kvm), ...Object.values(kvmStats)])
+for (const value of [...Object.values(uring), ...Object.values(kvm), ...Object.values(kvmStats), ...Object.values(tap)])
   if (isLayout(value)) expectLayout(value);
 
 /** Structures that are filled in by offset. */
@@ -117,6 +123,9 @@ expectConstants("FALLOC_FL_", AllocateFlag);
 expectConstants("", BlockRequest);
 expectConstants("IORING_OP_", uring.IoUringOp);
 expectConstants("", Socket);
+expectConstants("VIRTIO_NET_F_", NetFeature);
+expectConstants("IFF_", tap.TunFlag);
+expectConstants("TUN_F_", tap.TunOffload);
 for (const [c, value] of Object.entries({
   IORING_SETUP_CQSIZE: uring.SETUP_CQSIZE,
   IORING_SETUP_CLAMP: uring.SETUP_CLAMP,
@@ -137,6 +146,28 @@ for (const [c, value] of Object.entries({
   IORING_FSYNC_DATASYNC: uring.FSYNC_DATASYNC,
   IORING_POLL_ADD_MULTI: uring.POLL_ADD_MULTI,
   IORING_CQE_F_MORE: uring.CQE_F_MORE,
+  RWF_NOWAIT: uring.RWF_NOWAIT,
+  TUNGETFEATURES: tap.TunRequest.GET_FEATURES,
+  TUNSETIFF: tap.TunRequest.SET_IFF,
+  TUNSETOFFLOAD: tap.TunRequest.SET_OFFLOAD,
+  TUNGETIFF: tap.TunRequest.GET_IFF,
+  TUNSETVNETHDRSZ: tap.TunRequest.SET_VNET_HDR_SIZE,
+  TUNSETQUEUE: tap.TunRequest.SET_QUEUE,
+  SIOCGIFFLAGS: tap.InterfaceRequest.GET_FLAGS,
+  SIOCSIFFLAGS: tap.InterfaceRequest.SET_FLAGS,
+  SIOCSIFADDR: tap.InterfaceRequest.SET_ADDRESS,
+  SIOCSIFNETMASK: tap.InterfaceRequest.SET_NETMASK,
+  SIOCGIFMTU: tap.InterfaceRequest.GET_MTU,
+  SIOCSIFMTU: tap.InterfaceRequest.SET_MTU,
+  SIOCSIFHWADDR: tap.InterfaceRequest.SET_MAC,
+  SIOCGIFHWADDR: tap.InterfaceRequest.GET_MAC,
+  SIOCGIFINDEX: tap.InterfaceRequest.GET_INDEX,
+  IFNAMSIZ: tap.IFNAMSIZ,
+  IFF_UP: tap.IFF_UP,
+  AF_INET: tap.AF_INET,
+  AF_INET6: tap.AF_INET6,
+  ARPHRD_ETHER: tap.ARPHRD_ETHER,
+  "sizeof(struct virtio_net_hdr_v1)": tap.VNET_HDR_BYTES,
 }))
   expectations.set(c, value);
 expectations.set("_IO(0x12, 119)", _IO(0x12, 119));
@@ -170,9 +201,15 @@ test("structures, requests and constants are those of the C headers", () => {
 #include <time.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/if.h>
+#include <linux/if_arp.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/ipv6.h>
 #include <linux/kvm.h>
+#include <linux/sockios.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 int main(void) {
 ${prints.join("\n")}

@@ -89,13 +89,18 @@ export class QueuePair implements IoClient {
   /** Starts and ends with the driver. */
   #follow(queue: BackEndQueue): void {
     const change = queue.update();
-    if (change === "recalled") queue.release();
-    if (queue.ring === undefined) return;
+    if (queue.ring === undefined && change === "none") return;
     try {
+      if (change === "recalled") {
+        if (queue === this.#receive) this.#carrier.driverLeft();
+        return;
+      }
       this.#carrier.setActive(this.#isInUse);
       if (change === "started") this.#applyOffloads();
     } catch (error) {
       failWith(queue, error);
+    } finally {
+      if (change === "recalled") queue.release();
     }
   }
 
