@@ -1,4 +1,4 @@
-// npm run bench [start|exits|block|memory|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|net|memory|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
@@ -9,12 +9,14 @@ import { exitFigures } from "./exits.ts";
 import { type Figure, formatFigure } from "./figure.ts";
 import { fuzzFigures } from "./fuzz.ts";
 import { memoryFigures } from "./memory.ts";
+import { netFigures } from "./net.ts";
 import { startFigures } from "./start.ts";
 
 const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   start: startFigures,
   exits: exitFigures,
   block: blockFigures,
+  net: netFigures,
   memory: memoryFigures,
   boot: bootFigures,
   api: apiFigures,
@@ -27,7 +29,7 @@ if (unknown !== undefined) {
   console.error(`no benchmark ${unknown}; there are: ${Object.keys(benches).join(", ")}`);
   process.exit(2);
 }
-await ensurePackages(["gcc", "binutils", "libc6-dev", "qemu-system-x86"]);
+await ensurePackages(["gcc", "binutils", "iproute2", "libc6-dev", "qemu-system-x86"]);
 if (!(await build())) {
   process.exit(1);
 }

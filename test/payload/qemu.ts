@@ -25,11 +25,11 @@ export function qemuPath(): string {
   return path;
 }
 
-/** Starts a payload on QEMU, its serial port on standard input and output. */
-export async function startOnQemu(name: string, options: QemuOptions = {}): Promise<PayloadProcess> {
+/** The command that runs a payload on QEMU, its serial port on standard input and output. */
+export async function qemuCommand(name: string, options: QemuOptions = {}): Promise<string[]> {
   const elf = await buildPayload(name);
   const accelerator = options.accelerator ?? "kvm";
-  const command = [
+  return [
     qemuPath(),
     ...["-accel", accelerator, "-M", options.machine ?? "q35"],
     // A KVM without hardware support refuses to set MSR 0x10a, which comes with arch-capabilities.
@@ -41,7 +41,11 @@ export async function startOnQemu(name: string, options: QemuOptions = {}): Prom
     ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4"],
     ...(options.extra ?? []),
   ];
-  return new PayloadProcess(command, options.timeoutMs ?? 60_000);
+}
+
+/** Starts a payload on QEMU. */
+export async function startOnQemu(name: string, options: QemuOptions = {}): Promise<PayloadProcess> {
+  return new PayloadProcess(await qemuCommand(name, options), options.timeoutMs ?? 60_000);
 }
 
 /** Runs a payload on QEMU to its end. */
