@@ -120,6 +120,7 @@ export class Life implements VmLife {
 
   deviceTree(): DeviceTree {
     const nodes: DeviceNode[] = [{ id: "__ioapic", resources: [], children: [] }];
+    if (this.#config.serial.mode !== "Off") nodes.push({ id: "__serial", resources: [], children: [] });
     for (const device of this.#placed) {
       const { id, transportId: parent, memory } = device;
       const node = pciNode(device);

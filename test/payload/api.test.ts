@@ -23,6 +23,7 @@ describe("a life over the API", () => {
       children: ["__rng"],
       pci_bdf: expect.stringMatching(/^0000:00:0\d\.0$/),
     });
+    expect(tree.__serial).toEqual({ id: "__serial", resources: [], children: [] });
     expect(tree.__rng).toMatchObject({ parent: "_virtio-pci-__rng" });
     vmm.put("vm.pause");
     expect(vmm.info.state).toBe("Paused");

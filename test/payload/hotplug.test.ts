@@ -180,3 +180,33 @@ test(`${ROUNDS} disks that come and go leave nothing behind`, async () => {
   expect(warm).toMatchObject(counts);
   expect(mappedKib - warm.mappedKib).toBeLessThan(4 << 10);
 });
+
+test.each([1, 2])("four vCPUs eject and abuse what the host plugs in, seed %d", async (seed) => {
+  const seconds = 3;
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  const cpus = { boot_vcpus: 4, max_vcpus: 4 };
+  const cmdline = `cpus=4 seed=${seed} seconds=${seconds}`;
+  vmm.put("vm.create", await vmm.config("hostile_hotplug", cmdline, { cpus }));
+  const path = diskFile(vmm, "a.raw");
+  vmm.put("vm.boot");
+  await vmm.guestLine("READY");
+  let plugged = 0;
+  for (let round = 0; vmm.info.state !== "Created"; round++) {
+    const { status, body } = vmm.ask("PUT", "vm.add-disk", disk(path, { readonly: true, num_queues: 1 + (round % 2) }));
+    if (status === 200) {
+      plugged++;
+      if (round % 3 === 0) vmm.ask("PUT", "vm.remove-device", { id: JSON.parse(body).id });
+    }
+    if (round % 5 === 0 && vmm.ask("PUT", "vm.pause").status === 204) vmm.ask("PUT", "vm.resume");
+    // The guest is to have a device for a moment.
+    await Bun.sleep(2);
+  }
+  const text = await vmm.guestLine("PASS");
+  expect(text).toContain("RESULT cpus=4");
+  expect(plugged).toBeGreaterThan(0);
+  expect(vmm.events.filter((event) => event === "vm:device-removed").length).toBeGreaterThan(0);
+  vmm.put("vm.delete");
+  vmm.put("vm.create", await vmm.config("hello"));
+  vmm.put("vm.boot");
+  await vmm.guestLine("PASS");
+});
