@@ -64,6 +64,11 @@ export class Guest implements AsyncDisposable {
     });
   }
 
+  /** The VMM's process. */
+  get vmmPid(): number {
+    return this.#child.pid;
+  }
+
   /** Starts a VMM with this guest. @param mirror gets what the console shows, as it comes */
   static async start(driver: VmmDriver, spec: GuestSpec, mirror?: (chunk: Uint8Array) => void): Promise<Guest> {
     const runDir = await mkdtemp(join(tmpdir(), "guest-"));

@@ -1,12 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ApiClient } from "../../src/api/client/api-client.ts";
-import type { EndpointName } from "../../src/api/rest/endpoints.ts";
 import { scratchDir } from "../setup/cache.ts";
+import { Api, residentMib } from "./api.ts";
 import { expectPass } from "./expect.ts";
-import type { PayloadProcess } from "./process.ts";
 import { runOnVmm, startOnVmm } from "./vmm.ts";
 
 const MIB = 1 << 20;
@@ -23,34 +20,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
-
-const residentMib = ({ pid }: PayloadProcess): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
-
-/** A client of a running monitor. */
-class Api implements Disposable {
-  readonly #client: ApiClient;
-
-  constructor(socket: string) {
-    this.#client = new ApiClient(socket);
-  }
-
-  ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
-    return this.#client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
-  }
-
-  resize(desired_balloon: number): number {
-    return this.ask("PUT", "vm.resize", { desired_balloon }).status;
-  }
-
-  get info() {
-    return JSON.parse(this.ask("GET", "vm.info").body);
-  }
-
-  [Symbol.dispose](): void {
-    this.#client.close();
-  }
-}
 
 describe("lists of pages: those given are gone, all others stay", () => {
   test.each([
@@ -79,13 +48,13 @@ describe("vm.resize", () => {
     });
     await machine.nextLine((line) => line === "GIVEN 0");
     using api = new Api(socket);
-    const full = residentMib(machine);
+    const full = await residentMib(machine.pid);
     expect(full).toBeGreaterThan(GIVEN_MIB);
     expect(api.info.memory_actual_size).toBe(RAM_MIB * MIB);
 
-    expect(api.resize(GIVEN_MIB * MIB)).toBe(204);
+    api.put("vm.resize", { desired_balloon: GIVEN_MIB * MIB });
     await machine.nextLine((line) => line === `GIVEN ${(GIVEN_MIB * MIB) / 4096}`);
-    expect(residentMib(machine)).toBeLessThan(full - GIVEN_MIB + SLACK_MIB);
+    expect(await residentMib(machine.pid)).toBeLessThan(full - GIVEN_MIB + SLACK_MIB);
     expect(api.info).toMatchObject({
       memory_actual_size: (RAM_MIB - GIVEN_MIB) * MIB,
       config: { balloon: { size: GIVEN_MIB * MIB } },
@@ -96,12 +65,12 @@ describe("vm.resize", () => {
       expect(status).toBe(500);
       expect(body).toContain("not below the guest's RAM");
     }
-    expect(api.ask("PUT", "vm.pause").status).toBe(204);
-    expect(api.resize(100 * MIB + 4095)).toBe(204);
-    expect(api.ask("PUT", "vm.resume").status).toBe(204);
+    api.put("vm.pause");
+    api.put("vm.resize", { desired_balloon: 100 * MIB + 4095 });
+    api.put("vm.resume");
     await machine.nextLine((line) => line === `GIVEN ${(100 * MIB) / 4096}`);
     expect(api.info.memory_actual_size).toBe((RAM_MIB - 100) * MIB);
-    expect(api.resize(0)).toBe(204);
+    api.put("vm.resize", { desired_balloon: 0 });
     expectPass(await machine.outcome());
   });
 

@@ -20,6 +20,7 @@ afterAll(async () => {
 
 describe("a hostile guest", () => {
   const machine = (options = ""): string[] => ["--disk", `path=${disk},image_type=raw${options}`, "--rng"];
+  const small = ["--rng", "--rtc", "--watchdog", "--balloon", "size=0,free_page_reporting=on"];
 
   test.each([1, 2, 3])("registers of every device at every width, seed %d", async (seed) => {
     const outcome = await runOnVmm("hostile_registers", {
@@ -30,6 +31,12 @@ describe("a hostile guest", () => {
     expectPass(outcome);
     expect(resultNumber(outcome, "devices")).toBe(3);
     expect(resultNumber(outcome, "accesses")).toBeGreaterThan(10_000);
+  });
+
+  test("registers of balloon, clock, watchdog and pvpanic", async () => {
+    const outcome = await runOnVmm("hostile_registers", { cmdline: "rounds=300", extra: [...small, "--pvpanic"] });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "devices")).toBe(4);
   });
 
   test("hotplug registers too: the guest may lose a device or a processor, the monitor lives on", async () => {
@@ -49,6 +56,12 @@ describe("a hostile guest", () => {
     });
     expectPass(outcome);
     expect(resultNumber(outcome, "devices")).toBe(3);
+  });
+
+  test("the same on balloon, clock and watchdog", async () => {
+    const outcome = await runOnVmm("hostile_queues", { cmdline: "rounds=20", extra: small });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "devices")).toBe(4);
   });
 
   test.each([2, 4])("%d vCPUs abuse the same devices at once", async (cpus) => {

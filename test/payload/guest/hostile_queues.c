@@ -20,11 +20,14 @@ static struct target targets[] = {
     {.name = "console", .type = VIRTIO_CONSOLE, .queues = 2, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
     {.name = "rng", .type = VIRTIO_RNG, .queues = 1, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
     {.name = "net", .type = VIRTIO_NET, .queues = 3, .features = FEATURE_EVENT_IDX | NET_F_CTRL_VQ | NET_F_MQ | NET_F_CSUM},
+    {.name = "balloon", .type = VIRTIO_BALLOON, .queues = 3, .features = ~0ull},
     {.name = "rtc", .type = VIRTIO_RTC, .queues = 1},
     {.name = "watchdog", .type = VIRTIO_WATCHDOG, .queues = 1},
 };
 
 static struct blk_header header;
+// A page that may be given to the host.
+static u8 *gift;
 static volatile u8 status;
 static u64 seed;
 // On QEMU, as on hardware, a device that writes to the local APIC's address sends an interrupt of whatever vector.
@@ -47,6 +50,13 @@ static u32 good_chain(struct target *target, u32 q, struct descriptor *to) {
     to[1] = (struct descriptor){(u64)data, DATA, DESC_NEXT | DESC_WRITE, 2};
     to[2] = (struct descriptor){(u64)&status, 1, DESC_WRITE, 0};
     return 3;
+  }
+  if (target->type == VIRTIO_BALLOON) {
+    // Whatever part of it is taken for a list names the same page.
+    for (u32 i = 0; i < DATA / 4; i++) ((u32 *)data)[i] = (u64)gift / 4096;
+    gift[0] = GUARD;
+    to[0] = q < 2 ? (struct descriptor){(u64)data, 4, 0, 0} : (struct descriptor){(u64)gift, 4096, DESC_WRITE, 0};
+    return 1;
   }
   if (target->type == VIRTIO_RTC) {
     memcpy(data, (u8[]){0x00, 0x10}, 2);
@@ -126,6 +136,9 @@ static void expect_service(struct target *target, const char *after) {
              element->length);
     if (target->type == VIRTIO_RNG)
       expect(element->length > 0 && element->length <= 64, "rng after %s: length %u", after, element->length);
+    if (target->type == VIRTIO_BALLOON)
+      expect(element->length == (q == 2 ? 4096 : 0) && (gift[0] == 0) == (q != 1), "balloon queue %u after %s: length %u", q,
+             after, element->length);
     if (target->type == VIRTIO_RTC)
       expect(element->length == 16 && data[64] == 0 && data[72] == 1, "rtc after %s: length %u, status %u", after,
              element->length, data[64]);
@@ -307,6 +320,8 @@ static void run(struct target *target) {
   try_queue_sizes(target);
   expect_service(target, "bad queue size");
   reset_in_flight(target);
+  // Lists of pages from anywhere would give the host the pages that this runs in.
+  if (target->type == VIRTIO_BALLOON) rounds = 0;
   for (u32 round = 0; round < rounds; round++)
     for (u32 q = 0; q < target->queues; q++) {
       random_rings(target, q);
@@ -322,6 +337,7 @@ void payload(void) {
   ram_end = ram_top_below_4g();
   table = allocate(64 << 10, 4096);
   data = allocate(1 << 20, 4096);
+  gift = allocate(4096, 4096);
   on_qemu = param_is("exit", "qemu");
   u32 found = 0;
   for (u32 i = 0; i < sizeof targets / sizeof targets[0]; i++) {

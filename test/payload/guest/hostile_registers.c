@@ -248,14 +248,13 @@ void payload(void) {
     if (pci_read32(function, PCI_ID) != 0xffffffff) function_registers(function);
   empty_slots();
   print("PCI done: %lu accesses\n", accesses);
-  static const u16 types[] = {VIRTIO_NET, VIRTIO_BLOCK, VIRTIO_CONSOLE, VIRTIO_RNG};
   u32 devices = 0;
-  for (u32 t = 0; t < sizeof types / sizeof types[0]; t++) {
+  for (pci_function function = 0; function < 256; function += 8) {
     struct virtio_device device;
-    for (u32 nth = 0; virtio_open(&device, types[t], nth); nth++) {
-      virtio_registers(&device);
-      devices++;
-    }
+    u32 id = pci_read32(function, PCI_ID);
+    if (id >> 22 != 0x1040 >> 6 || (id & 0xffff) != 0x1af4 || !virtio_open(&device, (id >> 16) - 0x1040, 0)) continue;
+    virtio_registers(&device);
+    devices++;
   }
   print("virtio done: %lu accesses\n", accesses);
   // Unused places between and beyond the devices.
