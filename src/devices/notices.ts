@@ -10,7 +10,9 @@ export type GuestNotice =
   | { readonly kind: "reset"; readonly id: string }
   | { readonly kind: "panic"; readonly event: PanicEvent }
   /** The guest gave up the device in a slot of PCI segment 0, which is gone for it. */
-  | { readonly kind: "ejected"; readonly slot: number };
+  | { readonly kind: "ejected"; readonly slot: number }
+  /** The guest has told new statistics of its memory, which somebody asked for. */
+  | { readonly kind: "statistics"; readonly id: string };
 
 /** Told on the thread where it happens; must be quick and must not throw. */
 export type NoticeListener = (notice: GuestNotice) => void;

@@ -2,7 +2,7 @@ import { UnsupportedError } from "../config/errors.ts";
 import type { VmResize, VmResizeDisk } from "../config/schema/actions.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import { isVirtio } from "../machine/pci-devices.ts";
-import { guestRamBytes, resizeBalloon } from "./balloon.ts";
+import { BalloonStatistics, guestRamBytes, resizeBalloon } from "./balloon.ts";
 import { type NewDevice, placedAs, withDevice, withGenerated, withoutDevice } from "./control/device-kinds.ts";
 import type { DeviceNode, DeviceTree, PciDeviceInfo, VmCounters } from "./control/vm-info.ts";
 import type { LifeEnd, VmLife } from "./control/vm-life.ts";
@@ -22,10 +22,15 @@ const SETTLE_MS = 500;
 export class Life implements VmLife {
   #config: VmConfig;
   readonly #vm: Vm;
+  readonly #statistics = new BalloonStatistics();
 
   constructor(config: VmConfig, host: VmHost) {
     this.#config = config;
-    this.#vm = new Vm(config, host);
+    const onNotice: VmHost["onNotice"] = (notice) => {
+      if (notice.kind === "statistics") this.#statistics.told();
+      else host.onNotice(notice);
+    };
+    this.#vm = new Vm(config, { ...host, onNotice });
   }
 
   get config(): VmConfig {
@@ -104,7 +109,9 @@ export class Life implements VmLife {
     if (machine !== undefined) resizeDisk(machine, id, desired_size);
   }
 
-  counters(): VmCounters {
+  async counters(): Promise<VmCounters> {
+    const { machine } = this.#vm;
+    if (machine !== undefined) await this.#statistics.refresh(machine, this.#config);
     const entries = this.#placed.flatMap(({ id, wiring, counters: queues }) => {
       const counters = isVirtio(wiring) ? deviceCounters(wiring, queues) : undefined;
       return counters === undefined ? [] : [[id, counters] as const];

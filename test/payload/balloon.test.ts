@@ -86,3 +86,26 @@ describe("vm.resize", () => {
     await machine.outcome();
   });
 });
+
+test("vm.counters has the statistics that the guest tells when it is asked", async () => {
+  const socket = join(folder, "statistics");
+  const machine = await startOnVmm("balloon", {
+    cmdline: "size=1M features=2",
+    extra: ["--balloon", "size=0,statistics=on", "--api-socket", `path=${socket}`],
+  });
+  await machine.nextLine((line) => line === "GIVEN 0");
+  using api = new Api(socket);
+  const counters = () => JSON.parse(api.ask("GET", "vm.counters").body).__balloon;
+  const first = counters();
+  // The guest tells 1000 more than a statistic's tag, and once, too late in its buffer to be looked at, something else.
+  expect(first).toMatchObject({ swap_in: 1000, free_memory: 1004, total_memory: 1005, direct_reclaims: 1015 });
+  for (let i = 1; i <= 5; i++) expect(counters().reports).toBe(first.reports + i);
+  api.put("vm.pause");
+  expect(counters().reports).toBe(first.reports + 5);
+  api.put("vm.resume");
+  expect(counters().free_memory).toBe(1004);
+  api.put("vm.resize", { desired_balloon: MIB });
+  await machine.nextLine((line) => line === `GIVEN ${MIB / 4096}`);
+  api.put("vm.resize", { desired_balloon: 0 });
+  expectPass(await machine.outcome());
+});

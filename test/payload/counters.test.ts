@@ -40,7 +40,7 @@ test(
       );
       await life.start();
       expect(await life.over).toBe("powerOff");
-      const counters = life.counters();
+      const counters = await life.counters();
       life.close();
       const text = await output.all();
       expect(text).toContain("PASS");

@@ -31,7 +31,7 @@ export interface VmLife {
   powerButton(): void;
   /** RAM that the guest has now, in bytes; undefined where that is what the configuration says. */
   memoryActualSize?(): number;
-  counters?(): VmCounters;
+  counters?(): VmCounters | Promise<VmCounters>;
   metrics?(): Promise<LifeMetrics>;
   deviceTree?(): DeviceTree;
   /** Gives every vCPU a non-maskable interrupt. The VM is paused: the hypervisor waits for a vCPU that is in the guest. */

@@ -38,7 +38,8 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
     case "balloon": {
       const { BalloonBackEnd } = await import("../../devices/virtio/balloon/back-end.ts");
       const { RamRelease } = await import("../../memory/ram-release.ts");
-      return ({ loop, memory, ram }) => new BalloonBackEnd(loop, entry.device, memory, new RamRelease(ram));
+      return ({ loop, memory, ram, notify }) =>
+        new BalloonBackEnd(loop, entry.device, memory, new RamRelease(ram), notify);
     }
     case "watchdog": {
       const { WatchdogBackEnd } = await import("../../devices/virtio/watchdog/back-end.ts");

@@ -59,7 +59,7 @@ async function useMemory(guest: Guest): Promise<number> {
   return used;
 }
 
-test(
+test.concurrent(
   "an inflated balloon gives memory back to the host, and a guest that runs out of memory takes it again",
   async () => {
     await using workspace = await Workspace.make();
@@ -88,7 +88,7 @@ test(
   CASE_TIMEOUT_MS,
 );
 
-test(
+test.concurrent(
   "free pages that the guest reports go back to the host",
   async () => {
     await using workspace = await Workspace.make();

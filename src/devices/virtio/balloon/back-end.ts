@@ -2,6 +2,7 @@ import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import type { RamRelease } from "../../../memory/ram-release.ts";
 import { logger } from "../../../threads/log.ts";
 import type { IoClient, IoLoop } from "../../io-loop.ts";
+import type { NoticeListener } from "../../notices.ts";
 import type { DescriptorChain } from "../queue/descriptor-chain.ts";
 import { BackEnd, type BackEndQueue } from "../transport/back-end.ts";
 import { ChainServer } from "../transport/chain-server.ts";
@@ -38,7 +39,7 @@ export class BalloonBackEnd implements IoClient {
    * @param ram what it may give
    * @throws SysError, RangeError when the wiring is not a balloon's
    */
-  constructor(loop: IoLoop, wiring: BalloonWiring, memory: GuestMemory, ram: RamRelease) {
+  constructor(loop: IoLoop, wiring: BalloonWiring, memory: GuestMemory, ram: RamRelease, notify: NoticeListener) {
     this.#memory = memory;
     this.#ram = ram;
     const partial = ram.largestPage > BALLOON_PAGE ? new PartialPages(ram) : undefined;
@@ -57,7 +58,7 @@ export class BalloonBackEnd implements IoClient {
     this.#queues = balloonQueues(wiring.settings).map((kind, i) => {
       const queue = backEnd.queues[i];
       if (queue === undefined) throw new RangeError(`a balloon has a queue for ${kind}`);
-      return this.#serve(kind, loop, backEnd, queue);
+      return kind === "statistics" ? new StatisticsQueue(loop, backEnd, queue, notify) : this.#serve(kind, loop, queue);
     });
   }
 
@@ -69,7 +70,7 @@ export class BalloonBackEnd implements IoClient {
     for (const queue of this.#queues) queue.pause();
   }
 
-  #serve(kind: BalloonQueue, loop: IoLoop, backEnd: BackEnd, queue: BackEndQueue): IoClient {
+  #serve(kind: Exclude<BalloonQueue, "statistics">, loop: IoLoop, queue: BackEndQueue): IoClient {
     switch (kind) {
       case "inflate": {
         const handle = (chain: DescriptorChain): number => this.#eachPage(chain, this.#inflate);
@@ -80,8 +81,6 @@ export class BalloonBackEnd implements IoClient {
         const handle = (chain: DescriptorChain): number => this.#eachPage(chain, this.#deflate);
         return new ChainServer(loop, queue, { handle }, BURST);
       }
-      case "statistics":
-        return new StatisticsQueue(loop, backEnd, queue);
       case "reporting": {
         const handle = (chain: DescriptorChain): number => this.#reported(chain);
         return new ChainServer(loop, queue, { handle }, BURST);

@@ -17,8 +17,9 @@ export const NUM_PAGES_WORD = 0;
 export const ACTUAL_WORD = 1;
 const CONFIG_BYTES = 8;
 
-/** The state's one word: not zero when somebody wants new statistics. */
-export const STATISTICS_WANTED = 0;
+/** The state's one word: how far the guest is with new statistics, once somebody wants some. */
+export const STATISTICS_WORD = 0;
+export const StatisticsWish = { NONE: 0, WANTED: 1, ASKED_FOR: 2 } as const;
 
 /** What the user chose. */
 export interface BalloonSettings {
@@ -47,6 +48,9 @@ export function balloonQueues({ statistics, freePageReporting }: BalloonSettings
     ...(freePageReporting ? (["reporting"] as const) : []),
   ];
 }
+
+/** The number of the statistics queue of a balloon that has one. */
+export const STATISTICS_QUEUE = 2;
 
 const QUEUE_SIZES: Readonly<Record<BalloonQueue, number>> = {
   inflate: QUEUE_SIZE,

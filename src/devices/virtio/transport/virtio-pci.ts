@@ -195,6 +195,12 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
     return word >= 0 && word < config.length ? Atomics.load(config, word) : 0;
   }
 
+  /** Sets one of the device's own words of the state and has the thread that serves `queue` look at it. From any thread. */
+  tell(word: number, value: number, queue: number): void {
+    Atomics.store(this.#state.device, word, value);
+    this.#threads[queue]?.wake();
+  }
+
   /** Whether the driver accepted a feature bit. */
   hasFeature(bit: number): boolean {
     return (((this.#state.driverFeatures[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) !== 0;
