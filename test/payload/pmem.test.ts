@@ -88,6 +88,15 @@ describe("virtio-pmem", () => {
     expect(readFileSync(path).readUInt32LE(2 * MIB + 16)).toBe(0);
   });
 
+  test("every defect of descriptors and rings", async () => {
+    const outcome = await runOnVmm("hostile_queues", {
+      cmdline: "seed=5 rounds=20",
+      extra: ["--pmem", `file=${makeFile("hostile.raw")}`],
+    });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "devices")).toBe(2);
+  });
+
   test("a guest in the middle of flushes is paused, and goes on in a machine built anew", async () => {
     const host = inProcessHost();
     const path = makeFile("moved.raw");

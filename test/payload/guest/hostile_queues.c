@@ -21,6 +21,7 @@ static struct target targets[] = {
     {.name = "rng", .type = VIRTIO_RNG, .queues = 1, .features = FEATURE_EVENT_IDX | FEATURE_INDIRECT_DESC},
     {.name = "net", .type = VIRTIO_NET, .queues = 3, .features = FEATURE_EVENT_IDX | NET_F_CTRL_VQ | NET_F_MQ | NET_F_CSUM},
     {.name = "balloon", .type = VIRTIO_BALLOON, .queues = 3, .features = ~0ull},
+    {.name = "pmem", .type = VIRTIO_PMEM, .queues = 1},
     {.name = "rtc", .type = VIRTIO_RTC, .queues = 1},
     {.name = "watchdog", .type = VIRTIO_WATCHDOG, .queues = 1},
 };
@@ -77,6 +78,12 @@ static u32 good_chain(struct target *target, u32 q, struct descriptor *to) {
   if (target->type == VIRTIO_NET) {
     to[0] = (struct descriptor){(u64)data + 128, 2048, DESC_WRITE, 0};
     return 1;
+  }
+  if (target->type == VIRTIO_PMEM) {
+    memset(data, 0, 4);
+    to[0] = (struct descriptor){(u64)data, 4, DESC_NEXT, 1};
+    to[1] = (struct descriptor){(u64)data + 64, 4, DESC_WRITE, 0};
+    return 2;
   }
   bool transmit = target->type == VIRTIO_CONSOLE && q == 1;
   to[0] = (struct descriptor){(u64)data, transmit ? 1 : 64, transmit ? 0 : DESC_WRITE, 0};

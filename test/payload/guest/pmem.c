@@ -104,7 +104,7 @@ static void bar_stays_off(u64 start) {
 }
 
 void payload(void) {
-  if (!virtio_open(&device, 27, 0)) fail("no pmem device");
+  if (!virtio_open(&device, VIRTIO_PMEM, 0)) fail("no pmem device");
   u64 start = read64(device.config), size = read64(device.config + 8);
   expect(size == param_number("size", 0), "size is %lx", size);
   expect(start % 0x200000 == 0, "start is %lx", start);

@@ -9,6 +9,7 @@ enum {
   VIRTIO_RNG = 4,
   VIRTIO_BALLOON = 5,
   VIRTIO_RTC = 17,
+  VIRTIO_PMEM = 27,
   VIRTIO_WATCHDOG = 35,
 };
 enum {
