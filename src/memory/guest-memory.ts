@@ -2,6 +2,7 @@ import { ptr } from "bun:ffi";
 import { libc } from "../host/libc.ts";
 import { MemoryBlock } from "../host/memory-block.ts";
 import type { Gpa, Hva } from "./address.ts";
+import type { DeviceMemory } from "./device-memory.ts";
 
 /** A run of guest RAM: `size` bytes at guest physical `gpa`, mapped in this process at `hva`. */
 export interface RamRegion {
@@ -41,10 +42,16 @@ interface Window extends MemoryWindow {
  */
 export class GuestMemory {
   readonly regions: readonly RamRegion[];
+  readonly #devices: DeviceMemory | undefined;
   #windows: readonly Window[] | undefined;
 
-  constructor(regions: readonly RamRegion[]) {
+  /**
+   * @param regions of RAM
+   * @param devices memory of devices, where that counts as well; it has no windows of its own
+   */
+  constructor(regions: readonly RamRegion[], devices?: DeviceMemory) {
     this.regions = regions;
+    this.#devices = devices;
   }
 
   /**
@@ -57,7 +64,7 @@ export class GuestMemory {
       if (offset >= 0 && offset < region.size && length >= 0 && length <= region.size - offset)
         return region.hva + offset;
     }
-    return 0;
+    return this.#devices?.hva(gpa, length) ?? 0;
   }
 
   /** Whether [gpa, gpa + length) is wholly inside one region of RAM. */

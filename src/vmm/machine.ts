@@ -15,6 +15,7 @@ import { MachineDevices } from "../machine/x86_64/machine-devices.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
 import { PORTS } from "../machine/x86_64/platform.ts";
 import { wirePlatform } from "../machine/x86_64/platform-wiring.ts";
+import { DeviceMemory } from "../memory/device-memory.ts";
 import { GuestMemory, type RamRegion } from "../memory/guest-memory.ts";
 import { GuestRam, RamError } from "../memory/ram.ts";
 import { SharedArena } from "../threads/arena.ts";
@@ -108,10 +109,12 @@ export class Machine implements Disposable {
     });
     const [segment] = plan.segments;
     if (segment === undefined) throw new Error("a machine has at least one PCI segment");
+    const deviceMemory = refTo(this.arena.allocate(DeviceMemory.blockSize));
     this.pci = resources.use(
       new VmPciDevices(config, segment, {
         irqfds,
         memorySlots,
+        deviceMemory: new DeviceMemory(deviceMemory),
         vmOwner: resources,
         ioThread: this.ioThread,
         console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
@@ -124,7 +127,7 @@ export class Machine implements Disposable {
       vmFd: this.kvm.fd,
       routing,
       ram: ram.regions,
-      deviceMemory: this.pci.memory,
+      deviceMemory,
       platform,
       pci: {
         segment: { number: 0, block: block(PciSegment.blockSize), memory32: segment.mmio32, memory64: segment.mmio64 },

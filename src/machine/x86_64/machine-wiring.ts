@@ -1,4 +1,5 @@
-import { GuestMemory, type RamRegion } from "../../memory/guest-memory.ts";
+import { DeviceMemory } from "../../memory/device-memory.ts";
+import { GuestMemory } from "../../memory/guest-memory.ts";
 import type { BackedRegion } from "../../memory/ram.ts";
 import type { BlockRef } from "../../threads/block-ref.ts";
 import type { PciWiring } from "../pci-devices.ts";
@@ -11,11 +12,11 @@ export interface MachineWiring {
   readonly routing: BlockRef;
   readonly ram: readonly BackedRegion[];
   /** Memory that devices give the guest. Like RAM, it may hold what other devices read and write: pages of a file, mostly. */
-  readonly deviceMemory: readonly RamRegion[];
+  readonly deviceMemory: BlockRef;
   readonly platform: PlatformWiring;
   readonly pci: PciWiring;
 }
 
 /** All the memory that a device of the machine may read and write on behalf of the guest. */
 export const reachableMemory = ({ ram, deviceMemory }: MachineWiring): GuestMemory =>
-  new GuestMemory([...ram, ...deviceMemory]);
+  new GuestMemory(ram, new DeviceMemory(deviceMemory));

@@ -12,6 +12,7 @@ import type { VirtioPciWiring } from "../../devices/virtio/transport/wiring.ts";
 import { createEventFd } from "../../host/eventfd.ts";
 import type { FunctionWiring } from "../../machine/pci-devices.ts";
 import { type Gpa, gpa } from "../../memory/address.ts";
+import type { DeviceMemory } from "../../memory/device-memory.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
 import { SharedArena } from "../../threads/arena.ts";
 import { type BlockRef, refTo } from "../../threads/block-ref.ts";
@@ -56,6 +57,7 @@ export type QueueThread = QueueThreadOf<"block", BlockWiring> | QueueThreadOf<"n
 export interface PciResources {
   readonly irqfds: IrqfdAllocator;
   readonly memorySlots: MemorySlots;
+  readonly deviceMemory: DeviceMemory;
   readonly ids: DeviceIds;
   readonly slots: PciSlots;
   /** Takes over what can be given back only when the VM ends. */

@@ -4,7 +4,6 @@ import type { AddressRange, BarKind } from "../../devices/pci/bar.ts";
 import { BarAllocator } from "../../devices/pci/bar-allocator.ts";
 import type { PciSegment } from "../../machine/acpi/topology.ts";
 import { isVirtio, type VirtioWiring } from "../../machine/pci-devices.ts";
-import type { RamRegion } from "../../memory/guest-memory.ts";
 import type { NewDevice } from "../control/device-kinds.ts";
 import { placeBalloon } from "./balloon.ts";
 import { type Arrival, type BarSpace, PciBuilder, type PciResources, type Placement } from "./builder.ts";
@@ -31,11 +30,6 @@ export class VmPciDevices implements Disposable {
   readonly #placed: PlacedDevice[] = [];
   /** Those that left the guest though they cannot be removed: other threads may go on using them. */
   readonly #retired: PlacedDevice[] = [];
-  /**
-   * The memory that devices gave the guest at boot: all other devices reach it as they reach RAM, as long as the VM lives.
-   * Nothing else ever lies at its addresses.
-   */
-  readonly memory: readonly RamRegion[];
 
   /**
    * Places the devices of a configuration. Their order decides their slots, which guests rely on (machine-x86_64.md, 6.2).
@@ -70,7 +64,6 @@ export class VmPciDevices implements Disposable {
       this[Symbol.dispose]();
       throw error;
     }
-    this.memory = this.#placed.flatMap((device) => device.memory);
   }
 
   /** All that are there, in the order in which they came. */
@@ -101,8 +94,7 @@ export class VmPciDevices implements Disposable {
    */
   place(device: NewDevice): PlacedDevice {
     const taken = this.#placed.flatMap(({ ranges }) => ranges);
-    const memory = this.memory.map(({ gpa, size }) => ({ kind: "memory64" as const, base: gpa, length: size }));
-    const bars = barSpace(this.#segment, [...taken, ...memory]);
+    const bars = barSpace(this.#segment, taken);
     const placed = this.#place(placeOf(device), "hot-plugged", bars, device.member);
     if (placed === undefined) throw new UnsupportedError([`adding to "${device.member}" of a booted VM`]);
     return placed;

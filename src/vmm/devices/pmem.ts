@@ -32,18 +32,17 @@ function checkSize(path: string, size: number | undefined): void {
 }
 
 function giveMemory(builder: PciBuilder, file: GuestFile, discardWrites: boolean): RamRegion {
-  const { owner, arrival } = builder;
-  const { memorySlots, vmOwner } = builder.resources;
+  const { owner } = builder;
+  const { memorySlots, deviceMemory, vmOwner } = builder.resources;
   const { size } = file;
   const gpa = builder.memoryAddress(size);
   const hva = mapGuestFile(file, discardWrites);
-  if (arrival === "hot-plugged") owner.defer(() => munmap(hva, size));
-  else {
-    // Other devices reach what is there at boot: they must never find something else at its address, only nothing.
-    vmOwner.defer(() => munmap(hva, size));
-    owner.defer(() => mapOver(hva, size));
-  }
+  // Other devices reach it: they must never find something else at its address, only nothing.
+  vmOwner.defer(() => munmap(hva, size));
+  owner.defer(() => mapOver(hva, size));
   const region = { gpa, size, hva };
+  deviceMemory.add(region);
+  owner.defer(() => deviceMemory.remove(region));
   owner.adopt(memorySlots.add(region), (slot) => memorySlots.remove(slot));
   builder.memory.push(region);
   return region;
