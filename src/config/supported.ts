@@ -70,7 +70,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   net("vhost_user", ({ vhost_user }) => vhost_user),
   net("socket", ({ vhost_socket }) => vhost_socket !== undefined),
-  net("rate limits", ({ rate_limiter_config }) => rate_limiter_config !== undefined),
   net("iommu", ({ iommu }) => iommu),
   member("--fs", "fs"),
   { feature: "--pmem iommu", isUsed: (config) => config.pmem?.some(({ iommu }) => iommu) ?? false },

@@ -28,10 +28,10 @@ export const rateCases: readonly RateCase[] = [
   },
   {
     what: "bytes of a disk, in a bucket that one request fills",
-    options: "bw_size=65536,bw_refill_time=20",
+    options: "bw_size=65536,bw_refill_time=100",
     disks: 1,
     load: "op=randwrite bs=65536 qd=4",
-    perSecond: 50,
+    perSecond: 10,
     bucket: 1,
   },
   {

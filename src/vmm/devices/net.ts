@@ -1,6 +1,7 @@
 import { parsePortForward } from "../../config/grammar/port-forward.ts";
 import type { NetConfig } from "../../config/schema/net.ts";
 import { controlQueue, type NetSettings, type NetWiring, netDevice } from "../../devices/virtio/net/device.ts";
+import type { PairGateWiring } from "../../devices/virtio/net/rate-limit.ts";
 import { ipBytes } from "../../net/ip-address.ts";
 import { macBytes, macText, randomMac } from "../../net/mac-address.ts";
 import type { CarrierWiring } from "../../net/open-carrier.ts";
@@ -34,11 +35,17 @@ export function placeNet(builder: PciBuilder, net: NetConfig): void {
   const threadOf = (queue: number) => (queue === controlQueue(pairs) ? control : threads[Math.floor(queue / 2)]);
   builder.generated = { mac: macText(mac) };
   const transport = builder.transport(id, netDevice(settings), threadOf);
-  const device: NetWiring = { transport, settings, carrier };
+  const device: NetWiring = { transport, settings, carrier, gates: pairGates(builder, net, pairs) };
   builder.wiring = { kind: "net", slot: builder.slot(net), device };
   threads.forEach((thread, queue) => {
     builder.queueThreads.push({ kind: "net", thread, device, queue, affinity: undefined });
   });
+}
+
+/** Each queue of each pair has the whole of the limits for itself (virtio.md 4.8). */
+function pairGates(builder: PciBuilder, { rate_limiter_config: limits }: NetConfig, pairs: number): PairGateWiring[] {
+  const gate = () => builder.gates(1, limits)?.[0];
+  return Array.from({ length: pairs }, () => ({ receive: gate(), transmit: gate() }));
 }
 
 /** @throws TapError */

@@ -4,9 +4,14 @@ import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { NetJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
+import { openGate } from "./open-gate.ts";
 
-serveJobs((job: NetJob, notify: NoticeListener): void =>
+serveJobs(async (job: NetJob, notify: NoticeListener): Promise<void> => {
+  const { device, queue: pair } = job;
+  const { receive, transmit } = device.gates[pair] ?? {};
+  const gates = { receive: await openGate(receive), transmit: await openGate(transmit) };
+  const serving = (): void => notify({ kind: "serving" });
   onThread(job, (control) => {
-    serveNetPair(job.device, job.queue, reachableMemory(job.machine), control, () => notify({ kind: "serving" }));
-  }),
-);
+    serveNetPair(device, pair, reachableMemory(job.machine), control, serving, gates);
+  });
+});

@@ -64,7 +64,6 @@ describe("refused by name", () => {
     [{ disk: ["path=p", "path=q,iommu=on"] }, "--disk iommu"],
     [{ memory: ["shared=on"], net: ["vhost_user=on,socket=s"] }, "--net vhost_user"],
     [{ net: ["socket=s"] }, "--net socket"],
-    [{ net: ["tap=t", "tap=u,ops_size=1,ops_refill_time=1"] }, "--net rate limits"],
     [{ net: ["tap=t,iommu=on"] }, "--net iommu"],
     [{ memory: ["shared=on"], fs: ["tag=t,socket=s"] }, "--fs"],
     [{ pmem: ["file=f,iommu=on"] }, "--pmem iommu"],

@@ -2,6 +2,7 @@ import type { CarrierWiring } from "../../../net/open-carrier.ts";
 import { type VirtioDevice, VirtioType } from "../transport/device.ts";
 import { VirtioFeature } from "../transport/features.ts";
 import type { VirtioPciWiring } from "../transport/wiring.ts";
+import type { PairGateWiring } from "./rate-limit.ts";
 
 /** What a network device offers, as plain data. */
 export interface NetSettings {
@@ -22,6 +23,8 @@ export interface NetWiring {
   readonly transport: VirtioPciWiring;
   readonly settings: NetSettings;
   readonly carrier: CarrierWiring;
+  /** By pair: what its frames have to pass. */
+  readonly gates: readonly PairGateWiring[];
 }
 
 /** The counters of a pair's queues: those of the one stay 0 on the other. */

@@ -8,6 +8,7 @@ import type { ControlQueue } from "./control-queue.ts";
 import { NetState } from "./device.ts";
 import { offloadsInForce } from "./offloads.ts";
 import { NetFeature } from "./protocol.ts";
+import type { PairGates } from "./rate-limit.ts";
 import { Receiver } from "./receiver.ts";
 import { Transmitter } from "./transmitter.ts";
 
@@ -35,6 +36,7 @@ export class QueuePair implements IoClient {
     carrier: FrameCarrier,
     memory: GuestMemory,
     control: ControlQueue | undefined,
+    gates: PairGates | undefined,
   ) {
     this.#backEnd = backEnd;
     this.#pair = pair;
@@ -42,27 +44,27 @@ export class QueuePair implements IoClient {
     this.#transmit = transmit;
     this.#carrier = carrier;
     this.#control = control;
-    this.#receiver = new Receiver(receive, carrier, memory);
-    this.#transmitter = new Transmitter(transmit, carrier);
+    this.#receiver = new Receiver(receive, carrier, memory, gates?.receive);
+    this.#transmitter = new Transmitter(transmit, carrier, gates?.transmit);
     this.#watch = loop.watch(carrier.fd, (events) => {
       if ((events & ~EpollEvent.OUT) !== 0) this.#pumpReceive();
       if ((events & ~EpollEvent.IN) !== 0) this.#pumpTransmit();
       this.#wait();
     });
-    // Each signal of a doorbell counts once: nobody has to read it.
-    const doorbell = EpollEvent.IN | EpollEvent.ET;
-    loop
-      .watch(receive.doorbell, () => {
-        this.#pumpReceive();
-        this.#wait();
-      })
-      .set(doorbell);
-    loop
-      .watch(transmit.doorbell, () => {
-        this.#pumpTransmit();
-        this.#wait();
-      })
-      .set(doorbell);
+    const pumpReceive = (): void => {
+      this.#pumpReceive();
+      this.#wait();
+    };
+    const pumpTransmit = (): void => {
+      this.#pumpTransmit();
+      this.#wait();
+    };
+    // Each signal of a doorbell or a timer counts once: nobody has to read it.
+    const signal = EpollEvent.IN | EpollEvent.ET;
+    loop.watch(receive.doorbell, pumpReceive).set(signal);
+    loop.watch(transmit.doorbell, pumpTransmit).set(signal);
+    if (gates?.receive !== undefined) loop.watch(gates.receive.timerFd, pumpReceive).set(signal);
+    if (gates?.transmit !== undefined) loop.watch(gates.transmit.timerFd, pumpTransmit).set(signal);
   }
 
   wake(): void {

@@ -1,9 +1,11 @@
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { FrameBatch } from "../../../net/frame-batch.ts";
 import type { FrameCarrier } from "../../../net/frame-carrier.ts";
+import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import { NO_CHAIN, type Queue } from "../queue/queue.ts";
 import type { BackEndQueue } from "../transport/back-end.ts";
 import { NET_HEADER_BYTES, NUM_BUFFERS_OFFSET } from "./protocol.ts";
+import { batchFrames } from "./rate-limit.ts";
 
 /** Counters of a receive queue, by their places in `NET_COUNTERS`. */
 const BYTES = 0;
@@ -13,6 +15,8 @@ const FRAMES = 1;
 export type ReceiveWait =
   /** For buffers: the driver will ring. */
   | "buffers"
+  /** For its rate limiter, whose timer will expire. */
+  | "limit"
   /** For frames: the carrier will become readable. */
   | "frames";
 
@@ -24,6 +28,7 @@ export class Receiver {
   readonly #queue: BackEndQueue;
   readonly #carrier: FrameCarrier;
   readonly #memory: GuestMemory;
+  readonly #gate: RateGate | undefined;
   readonly #rooms = new FrameBatch();
   /** Of each room, its chain and where the two bytes of num_buffers go. */
   readonly #heads: Uint16Array;
@@ -32,11 +37,13 @@ export class Receiver {
   /** Rooms to offer at once: as many as there were frames of late, so that few chains are put back. */
   #expected = 1;
 
-  constructor(queue: BackEndQueue, carrier: FrameCarrier, memory: GuestMemory) {
+  /** @param gate what frames have to pass; without it they are not limited */
+  constructor(queue: BackEndQueue, carrier: FrameCarrier, memory: GuestMemory, gate?: RateGate) {
     const { maxFrames } = FrameBatch;
     this.#queue = queue;
     this.#carrier = carrier;
     this.#memory = memory;
+    this.#gate = gate;
     this.#heads = new Uint16Array(maxFrames);
     this.#lowBytes = new Float64Array(maxFrames);
     this.#highBytes = new Float64Array(maxFrames);
@@ -51,6 +58,10 @@ export class Receiver {
     const { ring } = queue;
     if (ring === undefined) return "buffers";
     for (let budget = ring.size; budget > 0 && queue.ring !== undefined; ) {
+      if (this.#gate?.isOpen === false) {
+        queue.publish();
+        return "limit";
+      }
       const rooms = this.#collect(ring);
       if (rooms === 0) {
         queue.publish();
@@ -67,7 +78,7 @@ export class Receiver {
         this.#expected = Math.max(1, frames);
         break;
       }
-      this.#expected = Math.min(2 * rooms, FrameBatch.maxFrames);
+      this.#expected = Math.min(2 * rooms, batchFrames(this.#gate));
     }
     queue.publish();
     return queue.ring === undefined ? "buffers" : "frames";
@@ -119,5 +130,6 @@ export class Receiver {
     const { counters } = this.#queue;
     counters[BYTES] = (counters[BYTES] ?? 0) + frameBytes;
     counters[FRAMES] = (counters[FRAMES] ?? 0) + 1;
+    this.#gate?.pass(frameBytes);
   }
 }

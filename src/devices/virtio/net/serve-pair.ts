@@ -6,10 +6,12 @@ import { BackEnd } from "../transport/back-end.ts";
 import { ControlQueue } from "./control-queue.ts";
 import { type NetWiring, netDevice, receiveQueue, transmitQueue } from "./device.ts";
 import { QueuePair } from "./queue-pair.ts";
+import type { PairGates } from "./rate-limit.ts";
 
 /**
  * Serves a pair of queues of a network device on the calling thread until `control` asks it to stop.
  * @param serving told when all is set up
+ * @param gates what frames have to pass; without them they are not limited
  * @throws SysError when the host cannot do I/O any more
  */
 export function serveNetPair(
@@ -18,6 +20,7 @@ export function serveNetPair(
   memory: GuestMemory,
   control: ThreadControl,
   serving: () => void = () => undefined,
+  gates?: PairGates,
 ): void {
   const { transport, settings, carrier: carrierWiring } = wiring;
   const backEnd = new BackEnd(netDevice(settings), transport, memory);
@@ -28,7 +31,7 @@ export function serveNetPair(
   try {
     const loop = new IoLoop(control);
     const early = pair === 1 ? new ControlQueue(backEnd, receive, wiring, () => undefined) : undefined;
-    loop.add(new QueuePair(loop, backEnd, pair, receive, transmit, carrier, memory, early));
+    loop.add(new QueuePair(loop, backEnd, pair, receive, transmit, carrier, memory, early, gates));
     serving();
     loop.run();
   } finally {

@@ -1,10 +1,12 @@
 import { signalEventFd } from "../../../host/eventfd.ts";
 import { FrameBatch } from "../../../net/frame-batch.ts";
 import type { FrameCarrier } from "../../../net/frame-carrier.ts";
+import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import type { DescriptorChain } from "../queue/descriptor-chain.ts";
 import { NO_CHAIN, type Queue } from "../queue/queue.ts";
 import type { BackEndQueue } from "../transport/back-end.ts";
 import { NET_HEADER_BYTES } from "./protocol.ts";
+import { batchFrames } from "./rate-limit.ts";
 
 /** Counters of a transmit queue, by their places in `NET_COUNTERS`. */
 const BYTES = 2;
@@ -20,12 +22,15 @@ const MAX_FRAME_BYTES = 65_535 + 14 + 2 * 4;
 export class Transmitter {
   readonly #queue: BackEndQueue;
   readonly #carrier: FrameCarrier;
+  readonly #gate: RateGate | undefined;
   readonly #frames = new FrameBatch();
   readonly #heads = new Uint16Array(FrameBatch.maxFrames);
 
-  constructor(queue: BackEndQueue, carrier: FrameCarrier) {
+  /** @param gate what frames have to pass; without it they are not limited */
+  constructor(queue: BackEndQueue, carrier: FrameCarrier, gate?: RateGate) {
     this.#queue = queue;
     this.#carrier = carrier;
+    this.#gate = gate;
   }
 
   /**
@@ -38,6 +43,7 @@ export class Transmitter {
     const { ring } = queue;
     if (ring === undefined) return false;
     for (let budget = ring.size; budget > 0; ) {
+      if (this.#gate?.isOpen === false) return false;
       const count = this.#collect(ring);
       if (count === 0) {
         queue.publish();
@@ -62,8 +68,9 @@ export class Transmitter {
     const queue = this.#queue;
     const frames = this.#frames;
     const { chain } = ring;
+    const most = batchFrames(this.#gate);
     frames.clear();
-    for (;;) {
+    while (frames.count < most) {
       const head = frames.count === 0 ? queue.take() : queue.takeNext();
       if (head === NO_CHAIN) break;
       if (isFrame(chain) && frames.fits(chain.count)) this.#add(chain, head);
@@ -89,9 +96,11 @@ export class Transmitter {
     ring.complete(this.#heads[index] ?? 0, 0);
     const moved = this.#frames.lengths[index] ?? 0;
     if (moved === 0) return;
+    const frameBytes = this.#carrier.hasHeader ? moved - NET_HEADER_BYTES : moved;
     const { counters } = this.#queue;
-    counters[BYTES] = (counters[BYTES] ?? 0) + (this.#carrier.hasHeader ? moved - NET_HEADER_BYTES : moved);
+    counters[BYTES] = (counters[BYTES] ?? 0) + frameBytes;
     counters[FRAMES] = (counters[FRAMES] ?? 0) + 1;
+    this.#gate?.pass(frameBytes);
   }
 }
 
