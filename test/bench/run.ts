@@ -1,4 +1,4 @@
-// npm run bench [start|exits|block|net|memory|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|net|memory|idle|rate-limits|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
@@ -8,8 +8,10 @@ import { bootFigures } from "./boot.ts";
 import { exitFigures } from "./exits.ts";
 import { type Figure, formatFigure } from "./figure.ts";
 import { fuzzFigures } from "./fuzz.ts";
+import { idleFigures } from "./idle.ts";
 import { memoryFigures } from "./memory.ts";
 import { netFigures } from "./net.ts";
+import { rateLimitFigures } from "./rate-limits.ts";
 import { startFigures } from "./start.ts";
 
 const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
@@ -18,6 +20,8 @@ const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   block: blockFigures,
   net: netFigures,
   memory: memoryFigures,
+  idle: idleFigures,
+  "rate-limits": rateLimitFigures,
   boot: bootFigures,
   api: apiFigures,
   fuzz: fuzzFigures,
