@@ -1,4 +1,5 @@
 import { basename } from "node:path";
+import { SIZE_WATCH_NAME, watchTerminalSize } from "./vmm/consoles/size-watch.ts";
 import { GUARD_NAME, guardTerminal } from "./vmm/terminal.ts";
 
 /** One binary, several names: what it does follows from the name it is called by. */
@@ -6,6 +7,9 @@ const argv = process.argv.slice(2);
 switch (basename(process.argv0)) {
   case GUARD_NAME:
     await guardTerminal(argv[0] ?? "", argv[1] ?? "");
+    break;
+  case SIZE_WATCH_NAME:
+    await watchTerminalSize();
     break;
   case "ch-remote": {
     const { chRemote } = await import("./cli/ch-remote/ch-remote.ts");

@@ -84,11 +84,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   { feature: "--vsock iommu", isUsed: ({ vsock }) => vsock?.iommu === true },
 
   { feature: "--console iommu", isUsed: ({ console: { iommu } }) => iommu },
-  { feature: "--console pty", isUsed: ({ console: { mode } }) => mode === "Pty" },
-  { feature: "--console socket", isUsed: ({ console: { mode } }) => mode === "Socket" },
-  { feature: "--serial pty", isUsed: ({ serial: { mode } }) => mode === "Pty" },
-  { feature: "--serial socket", isUsed: ({ serial: { mode } }) => mode === "Socket" },
-  { feature: "--debug-console pty", isUsed: (config) => config.debug_console?.mode === "Pty" },
 
   member("--landlock", "landlock_enable"),
   member("--landlock-rules", "landlock_rules"),

@@ -16,12 +16,14 @@ export class Watch {
   readonly #epoll: Epoll;
   readonly #fd: number;
   readonly #token: number;
+  readonly #forget: (token: number) => void;
   #events = 0;
 
-  constructor(epoll: Epoll, fd: number, token: number) {
+  constructor(epoll: Epoll, fd: number, token: number, forget: (token: number) => void) {
     this.#epoll = epoll;
     this.#fd = fd;
     this.#token = token;
+    this.#forget = forget;
   }
 
   /**
@@ -35,6 +37,12 @@ export class Watch {
     else this.#epoll.modify(this.#fd, this.#token, events);
     this.#events = events;
   }
+
+  /** Waits for nothing any more, for good: to be called before a descriptor is closed while the loop runs. */
+  close(): void {
+    this.set(0);
+    this.#forget(this.#token);
+  }
 }
 
 /** The life of a thread that serves several devices of little traffic: it waits in epoll for all of them. */
@@ -42,8 +50,15 @@ export class IoLoop {
   readonly #control: ThreadControl;
   readonly #epoll = new Epoll();
   readonly #clients: IoClient[] = [];
-  readonly #handlers: ((events: number) => void)[] = [];
+  readonly #handlers: (((events: number) => void) | undefined)[] = [];
+  /** Tokens of watches that are closed. */
+  readonly #free: number[] = [];
   readonly #dispatch = (token: number, events: number): void => this.#handlers[token]?.(events);
+
+  readonly #forget = (token: number): void => {
+    this.#handlers[token] = undefined;
+    this.#free.push(token);
+  };
 
   /** @param control of the calling thread, which has entered it. @throws SysError */
   constructor(control: ThreadControl) {
@@ -55,8 +70,9 @@ export class IoLoop {
    * @param fd not watched by another
    */
   watch(fd: number, handle: (events: number) => void): Watch {
-    const token = this.#handlers.push(handle) - 1;
-    return new Watch(this.#epoll, fd, token);
+    const token = this.#free.pop() ?? this.#handlers.length;
+    this.#handlers[token] = handle;
+    return new Watch(this.#epoll, fd, token, this.#forget);
   }
 
   /** Serves a client. To be called before `run`. */

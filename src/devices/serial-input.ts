@@ -1,13 +1,13 @@
-import { EpollEvent } from "../host/epoll.ts";
-import { Errno } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
-import { mapAnonymous } from "../host/mmap.ts";
-import { logger } from "../threads/log.ts";
-import type { IoClient, IoLoop, Watch } from "./io-loop.ts";
-
-const log = logger("serial");
+import type { MemoryBlock } from "../host/memory-block.ts";
+import { mapForThread } from "../host/mmap.ts";
+import type { Chardev, InputTaker } from "./chardev/chardev.ts";
+import type { IoClient } from "./io-loop.ts";
 
 const CHUNK_BYTES = 256;
+
+/** The thread's buffer: it serves one serial port at a time. */
+let chunk: MemoryBlock | undefined;
 
 /** Takes what comes in for a character device. */
 export interface ByteReceiver {
@@ -19,49 +19,48 @@ export interface ByteReceiver {
 }
 
 /**
- * Carries input from a terminal, a pipe or a socket to a character device. While the device takes no more, the descriptor
- * is not read, so that whoever writes to it is held up.
+ * Carries input from the host's end to a serial port. While the port takes no more, nothing is read, so that whoever writes
+ * is held up.
  */
-export class SerialInput implements IoClient {
-  readonly #fd: number;
+export class SerialInput implements IoClient, InputTaker {
+  readonly #chardev: Chardev;
   readonly #receiver: ByteReceiver;
-  readonly #watch: Watch;
-  readonly #buffer = mapAnonymous(CHUNK_BYTES);
+  readonly #buffer: MemoryBlock;
   /** The part of the buffer that was refused. */
   #from = 0;
   #to = 0;
-  #open = true;
 
-  /** @param fd readable and able to be waited for; the I/O thread is its only reader */
-  constructor(loop: IoLoop, fd: number, receiver: ByteReceiver) {
-    this.#fd = fd;
+  /** @param chardev served by the same thread */
+  constructor(chardev: Chardev, receiver: ByteReceiver) {
+    this.#chardev = chardev;
     this.#receiver = receiver;
-    this.#watch = loop.watch(fd, () => this.#read());
+    chunk ??= mapForThread(CHUNK_BYTES);
+    this.#buffer = chunk;
+    chardev.feed(this);
+  }
+
+  hasRoom(): boolean {
+    return this.#from === this.#to;
+  }
+
+  read(fd: number): number {
+    const count = libc.read(fd, this.#buffer.address, CHUNK_BYTES);
+    if (count < 0) return -errno();
+    this.#from = 0;
+    this.#to = count;
+    this.#deliver();
+    return count;
   }
 
   wake(): void {
     this.#deliver();
+    this.#chardev.updateInput();
   }
 
   /** What was refused stays here: it has not reached the device. */
-  pause(): void {
-    this.#watch.set(0);
-  }
-
-  #read(): void {
-    const count = libc.read(this.#fd, this.#buffer.address, CHUNK_BYTES);
-    if (count < 0 && (errno() === Errno.EAGAIN || errno() === Errno.EINTR)) return;
-    if (count <= 0) {
-      log.info("the input of the serial port has ended");
-      this.#open = false;
-    }
-    this.#from = 0;
-    this.#to = Math.max(0, count);
-    this.#deliver();
-  }
+  pause(): void {}
 
   #deliver(): void {
     if (this.#from < this.#to) this.#from += this.#receiver.receive(this.#buffer.u8.subarray(this.#from, this.#to));
-    this.#watch.set(this.#open && this.#from === this.#to ? EpollEvent.IN : 0);
   }
 }

@@ -178,10 +178,7 @@ export class Serial implements BusDevice, StatefulDevice {
         if (divisor) state.divisor = (state.divisor & 0xff00) | value;
         else if ((state.mcr & MCR_LOOPBACK) !== 0) interrupt = this.#loopBack(value);
         else {
-          // The output may block: other vCPUs must be able to use the registers meanwhile.
-          lock.release();
           this.#output.write(value);
-          lock.acquire();
           interrupt = this.#raise(IER_TX_EMPTY, IIR_TX_EMPTY);
         }
         break;

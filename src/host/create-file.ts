@@ -10,6 +10,7 @@ const BOTH_ENDS = 0o2004002;
 const PATH_MAX = 4096;
 /** Read and write for all, less the umask. */
 const MODE = 0o666;
+const SEEK_CUR = 1;
 
 const ADVICE = new Map<number, string>([
   [Errno.ENOENT, "its folder does not exist"],
@@ -28,8 +29,8 @@ export class CreateFileError extends Error {
 }
 
 /**
- * Creates or truncates a file for output. A FIFO that nobody reads yet is opened for reading as well, so that nothing waits
- * for the reader and the reader finds what was written before it came.
+ * Creates or truncates a file for output. A FIFO is opened for reading as well, so that nothing waits for a reader, the reader
+ * finds what was written before it came, and another one may follow it.
  * @returns the descriptor, non-blocking where that means something
  * @throws CreateFileError
  */
@@ -38,11 +39,17 @@ export function createFile(path: string): number {
   const length = Buffer.byteLength(path);
   if (length >= PATH_MAX) throw new CreateFileError(`a path of ${length} bytes is too long: shorten it`);
   const fd = libc.open(cString(path), CREATE, MODE);
-  if (fd >= 0) return fd;
-  const error = errno();
-  const fifo = error === Errno.ENXIO ? libc.open(cString(path), BOTH_ENDS, 0) : fd;
+  const error = fd < 0 ? errno() : 0;
+  const fifo = error === Errno.ENXIO || isPipe(fd) ? libc.open(cString(path), BOTH_ENDS, 0) : -1;
+  if (fifo >= 0 && fd >= 0) libc.close(fd);
   if (fifo >= 0) return fifo;
+  if (fd >= 0) return fd;
   throw new CreateFileError(`cannot write to '${path}': ${ADVICE.get(error) ?? errnoName(error)}`, {
     cause: new SysError(error, `create ${path}`),
   });
+}
+
+/** Whether a descriptor is that of a FIFO or a pipe: what cannot seek and is no terminal. */
+function isPipe(fd: number): boolean {
+  return fd >= 0 && libc.lseek(fd, 0, SEEK_CUR) < 0 && errno() === Errno.ESPIPE && libc.isatty(fd) === 0;
 }

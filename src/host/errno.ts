@@ -21,6 +21,7 @@ export const Errno = {
   EMFILE: 24,
   ENOTTY: 25,
   ENOSPC: 28,
+  ESPIPE: 29,
   EROFS: 30,
   EPIPE: 32,
   ENOSYS: 38,

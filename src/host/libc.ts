@@ -35,6 +35,8 @@ const functions = {
   eventfd: { args: ["u32", "i32"], returns: "i32" },
   timerfd_create: { args: ["i32", "i32"], returns: "i32" },
   timerfd_settime: { args: ["i32", "i32", "u64", "u64"], returns: "i32" },
+  inotify_init1: { args: ["i32"], returns: "i32" },
+  inotify_add_watch: { args: ["i32", "u64", "u32"], returns: "i32" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "u64"], returns: "i32" },
   bind: { args: ["i32", "u64", "u32"], returns: "i32" },

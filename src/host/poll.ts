@@ -5,15 +5,14 @@ import { i32, struct, u16 } from "./struct.ts";
 /** struct pollfd (asm-generic/poll.h). */
 export const pollfd = struct("pollfd", { fd: i32, events: u16, revents: u16 });
 
-/** Events of poll(2) (asm-generic/poll.h). HUP is reported whether asked for or not. */
-export const PollEvent = { IN: 0x001, OUT: 0x004, HUP: 0x010, RDHUP: 0x2000 } as const;
+/** Events of poll(2) (asm-generic/poll.h). ERR and HUP are reported whether asked for or not. */
+export const PollEvent = { IN: 0x001, OUT: 0x004, ERR: 0x008, HUP: 0x010, RDHUP: 0x2000 } as const;
 
 const block = mapForThread(pollfd.size);
 const request = pollfd.at(block);
 
 /**
  * Waits until `fd` takes data without blocking.
- * @param timeoutMs 0 only looks
  * @returns whether it does; false on a time-out, a signal, a hang-up or an error
  */
 export function waitWritable(fd: number, timeoutMs: number): boolean {

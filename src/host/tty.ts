@@ -19,6 +19,7 @@ export const termios = struct("termios", {
 export const winsize = struct("winsize", { ws_row: u16, ws_col: u16, ws_xpixel: u16, ws_ypixel: u16 });
 
 const TIOCGWINSZ = 0x5413;
+const TIOCSCTTY = 0x540e;
 const TCSANOW = 0;
 /** termios(3), bits/termios-*.h */
 const IFLAGS = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000;
@@ -40,6 +41,15 @@ export function terminalSize(fd: number): { readonly columns: number; readonly r
   if (libc.ioctl(fd, TIOCGWINSZ, block.address) < 0) return undefined;
   const { ws_col: columns, ws_row: rows } = winsize.at(block);
   return { columns, rows };
+}
+
+/**
+ * Makes a terminal the controlling one of the calling process, which must lead a session that has none.
+ * @param fd the terminal, or the master of a pseudo-terminal, which stands for the other end without opening it
+ * @throws SysError
+ */
+export function takeControllingTerminal(fd: number): void {
+  check(libc.ioctl(fd, TIOCSCTTY, 0), `take terminal ${fd}`);
 }
 
 /** A terminal's settings, opaque, to be put back. @throws SysError when `fd` is no terminal */

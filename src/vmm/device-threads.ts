@@ -39,7 +39,7 @@ export class DeviceThreads {
   async startDevice({ wiring, queueThreads, ioThread }: PlacedDevice): Promise<void> {
     const starts = queueThreads.map((queueThread) => this.#startQueue(queueThread));
     if (ioThread !== undefined && isVirtio(wiring))
-      starts.push(this.startIo(ioThread, { devices: [wiring], serialInputFd: undefined }));
+      starts.push(this.startIo(ioThread, { devices: [wiring], platform: false }));
     await Promise.all(starts);
   }
 

@@ -27,8 +27,8 @@ export interface VcpuJob extends JobBase {
 /** Serve all devices with little traffic. */
 export interface IoJob extends JobBase {
   readonly devices: readonly VirtioWiring[];
-  /** Where the serial port's input comes from. */
-  readonly serialInputFd: number | undefined;
+  /** Whether these include the consoles and the platform's own devices: of one thread of a machine only. */
+  readonly platform: boolean;
 }
 
 /** Serve one queue of a block device. */

@@ -11,7 +11,7 @@ import { deviceCounters } from "./device-counters.ts";
 import type { PlacedDevice } from "./devices/placed-device.ts";
 import { resizeDisk } from "./resize-disk.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
-import { Vm, type VmHost } from "./vm.ts";
+import { Vm, type VmSurroundings } from "./vm.ts";
 
 const ENDS: Readonly<Record<VcpuOutcome, LifeEnd>> = { reset: "reset", "power-off": "powerOff", stopped: "stopped" };
 
@@ -24,9 +24,9 @@ export class Life implements VmLife {
   readonly #vm: Vm;
   readonly #statistics = new BalloonStatistics();
 
-  constructor(config: VmConfig, host: VmHost) {
+  constructor(config: VmConfig, host: VmSurroundings) {
     this.#config = config;
-    const onNotice: VmHost["onNotice"] = (notice) => {
+    const onNotice: VmSurroundings["onNotice"] = (notice) => {
       if (notice.kind === "statistics") this.#statistics.told();
       else host.onNotice(notice);
     };

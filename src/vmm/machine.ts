@@ -21,7 +21,7 @@ import { GuestRam, RamError } from "../memory/ram.ts";
 import { SharedArena } from "../threads/arena.ts";
 import { type BlockRef, refTo } from "../threads/block-ref.ts";
 import { logger } from "../threads/log.ts";
-import { besideSerial, openConsole } from "./console-files.ts";
+import type { Consoles } from "./consoles/consoles.ts";
 import { Descriptors } from "./descriptors.ts";
 import { VmPciDevices } from "./devices/pci-devices.ts";
 import type { PlacedDevice } from "./devices/placed-device.ts";
@@ -55,18 +55,17 @@ export class Machine implements Disposable {
   /** The thread of all devices with little traffic. */
   readonly ioThread: VmThread;
   readonly pci: VmPciDevices;
-  /** Where the serial port's input comes from. */
-  readonly serialInputFd: number | undefined;
   readonly #resources: DisposableStack;
 
   /**
    * @param saved the state of the devices of a machine that was built alike; as after power-on without
-   * @throws SysError, RamError, ConsoleError and the devices' own errors; nothing is left behind then
+   * @throws SysError, RamError and the devices' own errors; nothing is left behind then
    */
   constructor(
     config: VmConfig,
     system: KvmSystem,
     plan: MachinePlan,
+    consoles: Consoles,
     saved: Readonly<Record<string, Uint8Array>> | undefined,
   ) {
     using resources = new DisposableStack();
@@ -88,20 +87,19 @@ export class Machine implements Disposable {
     const irqfd = (): Irqfd => resources.adopt(irqfds.allocate(), (given) => irqfds.free(given));
     this.ioThread = new VmThread("io", this.arena);
     resources.adopt(this.ioThread, ({ control }) => control.close());
-    const serial = openConsole("--serial", config.serial, descriptors);
-    const debugConsole = openConsole("--debug-console", config.debug_console ?? { mode: "Off" }, descriptors);
-    this.serialInputFd = serial?.inputFd;
+    const { serial, debugConsole } = consoles;
     const platform = wirePlatform(this.arena, irqfd, {
       memory: { below4g: plan.ramBelow4g, above4g: plan.ramAbove4g },
       bootVcpus: config.cpus.boot_vcpus,
       maxVcpus: config.cpus.max_vcpus,
       segments: plan.segments.length,
       controllers: plan.space.controllers,
-      serial: serial && { outputFd: serial.outputFd, wakeFd: this.ioThread.control.wakeFd },
-      debugConsole:
-        debugConsole?.outputFd === undefined
-          ? undefined
-          : { port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT, outputFd: debugConsole.outputFd },
+      serial: serial && { ...serial, wakeFd: this.ioThread.control.wakeFd },
+      debugConsole: debugConsole?.output && {
+        port: config.debug_console?.iobase ?? DEBUG_CONSOLE_PORT,
+        output: debugConsole.output,
+      },
+      firmwareDebug: consoles.firmwareDebug,
       fwCfg:
         config.payload?.fw_cfg_config &&
         wireFwCfg(config, config.payload.fw_cfg_config, { plan, arena: this.arena, descriptors }),
@@ -117,7 +115,7 @@ export class Machine implements Disposable {
         deviceMemory: new DeviceMemory(deviceMemory),
         vmOwner: resources,
         ioThread: this.ioThread,
-        console: besideSerial(serial, openConsole("--console", config.console, descriptors)),
+        consoles,
         linkDown: (id) => this.devices.pci.virtio(id)?.changeState(NetState.LINK_DOWN, 1),
         rateLimiters: new RateLimiters(this.arena, config.rate_limit_groups),
       }),
@@ -135,6 +133,7 @@ export class Machine implements Disposable {
         configPorts: { block: block(PciConfigPorts.blockSize), ...PORTS.pciConfiguration },
         hostBridge: block(HostBridge.blockSize),
       },
+      chardevs: consoles.chardevs,
     };
     this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, notify: ignoreNotices, log: log.info });
     for (const device of this.pci.placed) {

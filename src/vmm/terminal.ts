@@ -2,6 +2,7 @@ import { libc } from "../host/libc.ts";
 import { ignoreSignal, Signal } from "../host/thread.ts";
 import { isTerminal, makeTerminalRaw, setTerminalSettings, terminalSettings } from "../host/tty.ts";
 import { logger } from "../threads/log.ts";
+import { PROGRAM, SELF } from "./own-program.ts";
 
 const log = logger("terminal");
 
@@ -9,11 +10,6 @@ const log = logger("terminal");
 export const GUARD_NAME = "cloud-hypervisor-terminal-guard";
 
 const STDOUT = 1;
-/** The executable, even when its file has been replaced or removed since the start. */
-const SELF = "/proc/self/exe";
-/** What makes SELF this program: nothing inside the executable, main.ts where Bun runs the sources. */
-const PROGRAM = import.meta.url.includes("/$bunfs/") ? [] : [Bun.fileURLToPath(new URL("../main.ts", import.meta.url))];
-
 /** A terminal that has been raw since this process started, and the process that restores it should this one be killed. */
 interface GuardedTerminal {
   readonly fd: number;

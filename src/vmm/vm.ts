@@ -3,13 +3,14 @@ import { GedEvent } from "../devices/ged.ts";
 import type { GuestNotice, NoticeListener } from "../devices/notices.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
 import { isolateCores } from "../host/thread.ts";
-import { isTerminal, terminalSize } from "../host/tty.ts";
+import { isTerminal } from "../host/tty.ts";
 import type { VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
 import type { KvmSystem } from "../hypervisor/kvm/system.ts";
 import { KvmVcpu } from "../hypervisor/kvm/vcpu.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type LogSettings, logger } from "../threads/log.ts";
 import { loadBoot } from "./boot-loader.ts";
+import type { Consoles } from "./consoles/consoles.ts";
 import type { NewDevice } from "./control/device-kinds.ts";
 import { VmIsOverError } from "./control/errors.ts";
 import { DeviceThreads } from "./device-threads.ts";
@@ -42,6 +43,10 @@ export type VmNotice =
   | GuestNotice
   /** The guest gave up a device, and all that the device held is free. */
   | { readonly kind: "device-removed"; readonly id: string; readonly bdf: string };
+/** A host with what was opened for one VM's configuration. */
+export interface VmSurroundings extends VmHost {
+  readonly consoles: Consoles;
+}
 
 /** A VM as it stood when it was paused. */
 export interface SavedVm {
@@ -63,7 +68,7 @@ export class TooManyVcpusError extends Error {
 /** One life of a virtual machine, from power-on to power-off or reset. */
 export class Vm {
   readonly #config: VmConfig;
-  readonly #host: VmHost;
+  readonly #host: VmSurroundings;
   readonly #saved: SavedVm | undefined;
   readonly #resources = new DisposableStack();
   readonly #vcpuThreads: VmThread[] = [];
@@ -79,7 +84,7 @@ export class Vm {
   #inUse = false;
 
   /** @param saved where to go on; a VM without boots */
-  constructor(config: VmConfig, host: VmHost, saved?: SavedVm) {
+  constructor(config: VmConfig, host: VmSurroundings, saved?: SavedVm) {
     this.#config = config;
     this.#host = host;
     this.#saved = saved;
@@ -114,7 +119,9 @@ export class Vm {
 
     const supported = system.supportedCpuid();
     const plan = planMachine(this.#config, supported);
-    const machine = this.#resources.use(new Machine(this.#config, system, plan, this.#saved?.devices));
+    const machine = this.#resources.use(
+      new Machine(this.#config, system, plan, this.#host.consoles, this.#saved?.devices),
+    );
     this.#machine = machine;
     const factory = new VcpuFactory(machine.kvm, system.runSize, { config: this.#config, plan, supported });
     for (const { name } of workers) {
@@ -231,7 +238,7 @@ export class Vm {
 
   /** Tells the guest the size of the terminal it is on. */
   resizeConsole(): void {
-    const size = this.#config.console.mode === "Tty" ? terminalSize(STDOUT) : undefined;
+    const size = this.#host.consoles.consoleSize;
     const device = this.#machine?.devices.pci.virtio(this.#config.console.id ?? CONSOLE_ID);
     if (size !== undefined) device?.changeConfig(CONSOLE_SIZE_WORD, consoleSizeWord(size));
   }
@@ -291,10 +298,10 @@ export class Vm {
   #startIo(machine: Machine): DeviceThreads {
     const describe = (thread: VmThread, affinity?: readonly number[]): JobBase => this.#job(thread, machine, affinity);
     const threads = new DeviceThreads(this.#host.threads, describe, this.#onNotice);
-    const { ioThread, serialInputFd, pci } = machine;
+    const { ioThread, pci } = machine;
     threads.require([
       ...pci.placed.map((device) => threads.startDevice(device)),
-      threads.startIo(ioThread, { devices: pci.onIoThread, serialInputFd }),
+      threads.startIo(ioThread, { devices: pci.onIoThread, platform: true }),
     ]);
     return threads;
   }

@@ -1,7 +1,10 @@
 import type { VmConfig } from "../config/schema/vm.ts";
+import { refuseUnsupportedConfig } from "../config/supported.ts";
+import { validateVmConfig } from "../config/validate/validate.ts";
 import { installKickSignal } from "../host/thread.ts";
 import { KvmSystem } from "../hypervisor/kvm/system.ts";
 import type { LogSettings } from "../threads/log.ts";
+import { Consoles } from "./consoles/consoles.ts";
 import { VmController } from "./control/controller.ts";
 import type { EventListener } from "./control/events.ts";
 import type { VmmControl } from "./control/vmm-control.ts";
@@ -25,22 +28,32 @@ export class Vmm {
   /** Settles when the monitor is to end. @throws when a thread of the VM failed, or the VM did not survive its reset */
   readonly ended: Promise<void>;
   #life: Life | undefined;
+  #consoles: Consoles | undefined;
 
   /** @throws HypervisorError when there is no usable KVM */
   constructor({ log, noShutdown, onEvent }: VmmSettings) {
     const host: VmHost = { system: new KvmSystem(), threads: new ThreadPool(), log, onNotice: eventsOf(onEvent) };
     installKickSignal();
     const makeVm = (config: VmConfig): Life => {
-      this.#life = new Life(config, host);
+      this.#life = new Life(config, { ...host, consoles: this.#openConsoles(config) });
       return this.#life;
     };
-    const controller = new VmController({ makeVm, onEvent, noShutdown });
+    const consoles = {
+      open: (config: VmConfig) => this.#openConsoles(config).described(config),
+      close: () => {
+        this.#consoles?.[Symbol.dispose]();
+        this.#consoles = undefined;
+      },
+    };
+    const controller = new VmController({ makeVm, consoles, onEvent, noShutdown });
     this.control = controller;
     this.ended = controller.ended;
   }
 
   /** Boots the VM of a command line. @throws when it cannot be made or booted */
   async boot(config: VmConfig): Promise<void> {
+    // To create a VM opens files for its output: nothing of the user's is to be emptied for a VM that cannot be.
+    refuseUnsupportedConfig(validateVmConfig(config).config);
     await this.control.create(config);
     await this.control.boot();
   }
@@ -54,4 +67,9 @@ export class Vmm {
 
   /** Tells the guest of the terminal's new size. */
   readonly resizeConsole = (): void => this.#life?.resizeConsole();
+
+  #openConsoles(config: VmConfig): Consoles {
+    this.#consoles ??= new Consoles(config, this.resizeConsole);
+    return this.#consoles;
+  }
 }

@@ -3,11 +3,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { threadAffinity } from "../../src/host/thread.ts";
-import { Life } from "../../src/vmm/life.ts";
 import { scratchDir } from "../setup/cache.ts";
 import { buildPayload } from "./build.ts";
 import { eventually } from "./eventually.ts";
-import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, inProcessHost, SerialOutput, TestLife } from "./in-process.ts";
 import { runOnVmm } from "./vmm.ts";
 
 const host = inProcessHost();
@@ -37,7 +36,7 @@ test(
       await Bun.write(disk, new Uint8Array(1 << 20));
       const live = async (name: string, vcpus: string, queues: string, see: () => Promise<void>): Promise<void> => {
         const output = new SerialOutput(folder, name);
-        const life = new Life(
+        const life = new TestLife(
           configOf([
             ...["--kernel", await buildPayload("powerbutton"), "--memory", "size=64M", "--cpus", `boot=2${vcpus}`],
             ...["--serial", `file=${output.path}`, "--console", "off"],

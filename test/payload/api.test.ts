@@ -77,9 +77,19 @@ describe("a life over the API", () => {
     vmm.put("vm.create", { ...config, cpus: { boot_vcpus: 2, max_vcpus: 1 } });
     expect(vmm.ask("PUT", "vm.boot").status).toBe(400);
     vmm.put("vm.delete");
-    vmm.put("vm.create", { ...config, serial: { mode: "File", file: "/nonexistent/serial" } });
+    // Consoles are opened when the VM is created, which is stored even where one cannot be had.
+    const nowhere = vmm.ask("PUT", "vm.create", { ...config, serial: { mode: "File", file: "/nonexistent/serial" } });
+    expect(nowhere.status).toBe(500);
+    expect(nowhere.body).toContain("/nonexistent/serial");
+    expect(vmm.info.state).toBe("Created");
     expect(vmm.ask("PUT", "vm.boot").status).toBe(500);
     vmm.put("vm.delete");
+    vmm.put("vm.create", { ...config, serial: { mode: "Pty" } });
+    const { file } = vmm.info.config.serial;
+    expect(file).toMatch(/^\/dev\/pts\/\d+$/);
+    expect(existsSync(file)).toBeTrue();
+    vmm.put("vm.delete");
+    expect(existsSync(file)).toBeFalse();
     expect(vmm.ask("GET", "vmm.ping").status).toBe(200);
   });
 

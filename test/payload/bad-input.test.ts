@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -328,6 +329,52 @@ describe("--serial, --console and --debug-console", () => {
     ]);
   }
 
+  for (const [option, off] of [
+    ["--serial", "--console"],
+    ["--console", "--serial"],
+  ] as const) {
+    const given = (path: string): string[] => ["--kernel", kernel, off, "off", option, `socket=${path}`];
+    const nowhere = new RegExp(`${option}: the output of the guest has nowhere to go`);
+    refused([
+      [`${option} at a socket in a missing folder`, () => given(fixture("missing/x")), /its folder must exist/],
+      [`${option} at a socket that another has`, () => given(join(specials, "socket")), /another process listens at/],
+      [`${option} at a file that is no socket`, () => given(fixture("disk.raw")), /exists and is no socket: remove it/],
+      [`${option} at a path too long for a socket`, () => given(fixture("x".repeat(100))), /at most 107 are possible/],
+      [`${option} at a folder`, () => given(fixture("folder")), nowhere],
+      [`${option} at no path`, () => given(""), /give socket=<value>/],
+    ]);
+  }
+  refused([
+    [
+      "a socket for two consoles",
+      () => ["--kernel", kernel, "--serial", "socket=twice", "--console", "socket=twice"],
+      /--console: .*\n.*another process listens at twice/,
+    ],
+    ["a debug console at a socket", () => vm("--debug-console", "socket=x"), /unknown option 'socket'/],
+    [
+      "an error after a pseudo-terminal is made",
+      () => ["--kernel", fixture("missing"), "--serial", "pty", "--console", "socket=x"],
+      /cannot open the kernel/,
+    ],
+  ]);
+
+  test("a configuration that is refused does not cost what a file holds", async () => {
+    const file = join(specials, "kept");
+    writeFileSync(file, "kept");
+    await expectRefusal([...vm("--cpus", "boot=2,max=1"), "--debug-console", `file=${file}`], /must not be below boot/);
+    expect(readFileSync(file, "utf8")).toBe("kept");
+  });
+
+  test("a socket that an earlier process has left is no obstacle, and goes at the end", async () => {
+    const path = join(specials, "stale");
+    const script = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 9))`;
+    Bun.spawnSync([process.execPath, "-e", script]);
+    expect(existsSync(path)).toBeTrue();
+    const outcome = await runCommand(["--kernel", kernel, "--console", "off", "--serial", `socket=${path}`]);
+    expect(outcome).toMatchObject({ exitCode: 0, stderr: "", left: [] });
+    expect(existsSync(path)).toBeFalse();
+  });
+
   test("a FIFO that nobody reads holds up nobody", async () => {
     const outcome = await runCommand(["--kernel", kernel, "--console", "off", "--serial", `file=${fixture("fifo")}`]);
     expect(outcome).toMatchObject({ exitCode: 0, stderr: "", left: [] });
@@ -569,11 +616,6 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--vsock iommu": ["--vsock", "cid=3,socket=s,iommu=on"],
   "--rng iommu": ["--rng", "iommu=on"],
   "--console iommu": ["--console", "null,iommu=on"],
-  "--console pty": ["--console", "pty"],
-  "--console socket": ["--console", "socket=s"],
-  "--serial pty": ["--serial", "pty"],
-  "--serial socket": ["--serial", "socket=s"],
-  "--debug-console pty": ["--debug-console", "pty"],
   "--landlock": ["--landlock"],
   "--landlock-rules": ["--landlock-rules", "path=/,access=r"],
 };

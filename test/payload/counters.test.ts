@@ -1,10 +1,9 @@
 import { afterAll, expect, test } from "bun:test";
 import { rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { Life } from "../../src/vmm/life.ts";
 import { scratchDir } from "../setup/cache.ts";
 import { buildPayload } from "./build.ts";
-import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, inProcessHost, SerialOutput, TestLife } from "./in-process.ts";
 import { parseResult } from "./process.ts";
 
 const host = inProcessHost();
@@ -25,7 +24,7 @@ test(
         await truncate(disk, 16 << 20);
       }
       const output = new SerialOutput(folder, "serial");
-      const life = new Life(
+      const life = new TestLife(
         configOf([
           ...["--kernel", await buildPayload("blkbench"), "--memory", "size=64M", "--cpus", "boot=2"],
           ...["--cmdline", `op=randwrite bs=${BLOCK_BYTES} qd=8 queues=2 cpus=2 seconds=1 warm_ms=0`],

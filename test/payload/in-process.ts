@@ -7,8 +7,10 @@ import { readVmConfig } from "../../src/config/vm-config.ts";
 import { installKickSignal } from "../../src/host/thread.ts";
 import { KvmSystem } from "../../src/hypervisor/kvm/system.ts";
 import type { GuestMemory } from "../../src/memory/guest-memory.ts";
+import { Consoles } from "../../src/vmm/consoles/consoles.ts";
+import { Life } from "../../src/vmm/life.ts";
 import { ThreadPool } from "../../src/vmm/thread-pool.ts";
-import type { VmHost } from "../../src/vmm/vm.ts";
+import { type SavedVm, Vm, type VmHost } from "../../src/vmm/vm.ts";
 
 /** What VMs inside the test's own process need. The caller closes `threads`. */
 export function inProcessHost(): VmHost {
@@ -19,6 +21,38 @@ export function inProcessHost(): VmHost {
     onNotice: () => undefined,
     log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
   };
+}
+
+/** A VM in the test's own process, with its consoles. */
+export class TestVm extends Vm {
+  readonly #consoles: Consoles;
+
+  constructor(config: VmConfig, host: VmHost, saved?: SavedVm) {
+    const consoles = new Consoles(config);
+    super(config, { ...host, consoles }, saved);
+    this.#consoles = consoles;
+  }
+
+  override close(): void {
+    super.close();
+    this.#consoles[Symbol.dispose]();
+  }
+}
+
+/** A life of a VM in the test's own process, with its consoles. */
+export class TestLife extends Life {
+  readonly #consoles: Consoles;
+
+  constructor(config: VmConfig, host: VmHost) {
+    const consoles = new Consoles(config);
+    super(config, { ...host, consoles });
+    this.#consoles = consoles;
+  }
+
+  override close(): void {
+    super.close();
+    this.#consoles[Symbol.dispose]();
+  }
 }
 
 /** The configuration that a command line describes. */

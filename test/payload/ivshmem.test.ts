@@ -2,10 +2,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
+import type { SavedVm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
 import { expectPass } from "./expect.ts";
-import { configOf, copyMemory, inProcessHost } from "./in-process.ts";
+import { configOf, copyMemory, inProcessHost, TestVm } from "./in-process.ts";
 import { runOnVmm } from "./vmm.ts";
 
 const SIZE = 1 << 20;
@@ -54,7 +54,7 @@ test("a guest that waits for its partner goes on in a machine built anew", async
   const counters = () => COUNTERS.map((at) => Number(readFileSync(path).readBigUInt64LE(at)));
   let saved: SavedVm | undefined;
   for (let life = 0; ; life++) {
-    const vm = new Vm(config, host, saved);
+    const vm = new TestVm(config, host, saved);
     await vm.start();
     const { over } = vm;
     while (counters()[0] !== 1) await Bun.sleep(1);

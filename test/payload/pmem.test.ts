@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
+import type { SavedVm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
 import { expectPass } from "./expect.ts";
-import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
 import { resultNumber } from "./process.ts";
 import { runOnVmm } from "./vmm.ts";
 
@@ -108,7 +108,7 @@ describe("virtio-pmem", () => {
         ...["--kernel", kernel, "--cmdline", `size=${SIZE} first=0x42 wait=ram`, "--memory", "size=64M"],
         ...["--serial", `file=${output.path}`, "--console", "null", "--pmem", `file=${path}`],
       ]);
-      const vm = new Vm(config, host, saved);
+      const vm = new TestVm(config, host, saved);
       await vm.start();
       const { over } = vm;
       if (saved === undefined) await Promise.race([output.waitFor("READY"), over]);

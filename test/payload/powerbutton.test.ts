@@ -2,9 +2,8 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Vm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
-import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "payload-powerbutton-"));
 const host = inProcessHost();
@@ -16,7 +15,7 @@ afterAll(() => {
 test("the power button raises the event register and its interrupt, and wakes a halted guest", async () => {
   const kernel = await buildPayload("powerbutton");
   const output = new SerialOutput(folder, "serial");
-  const vm = new Vm(
+  const vm = new TestVm(
     configOf([
       ...["--kernel", kernel, "--cmdline", "presses=2", "--memory", "size=64M"],
       ...["--serial", `file=${output.path}`, "--console", "off"],

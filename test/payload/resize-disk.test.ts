@@ -2,10 +2,9 @@ import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:tes
 import { statSync } from "node:fs";
 import { rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { Life } from "../../src/vmm/life.ts";
 import { scratchDir } from "../setup/cache.ts";
 import { buildPayload } from "./build.ts";
-import { configOf, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, inProcessHost, SerialOutput, TestLife } from "./in-process.ts";
 
 const host = inProcessHost();
 afterAll(() => host.threads.close());
@@ -20,12 +19,15 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** A life of the payload on a disk of 16 MiB, `id` data, and what its guest says. */
-async function start(changes: number, options: string): Promise<{ life: Life; output: SerialOutput; disk: string }> {
+async function start(
+  changes: number,
+  options: string,
+): Promise<{ life: TestLife; output: SerialOutput; disk: string }> {
   const disk = join(folder, "disk.raw");
   await Bun.write(disk, "");
   await truncate(disk, 16 * MIB);
   const output = new SerialOutput(folder, "serial");
-  const life = new Life(
+  const life = new TestLife(
     configOf([
       ...["--kernel", await buildPayload("resize"), "--cmdline", `changes=${changes}`, "--memory", "size=64M"],
       ...["--serial", `file=${output.path}`, "--console", "off"],

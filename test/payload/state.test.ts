@@ -2,9 +2,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
+import type { SavedVm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
-import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "payload-state-"));
 const host = inProcessHost();
@@ -32,7 +32,7 @@ describe("state in shared blocks", () => {
           ...["--kernel", kernel, "--cmdline", `wait=ram moves=${moves}`, "--memory", "size=64M"],
           ...["--serial", `file=${output.path}`, "--console", "null", "--disk", `path=${disk},image_type=raw`],
         ]);
-        const vm = new Vm(config, host, saved);
+        const vm = new TestVm(config, host, saved);
         const over = vm.run();
         if (saved !== undefined) vm.memory?.writeU32(GO_ON, 1);
         if (life === moves) {
@@ -64,7 +64,7 @@ describe("state in shared blocks", () => {
         ...["--kernel", kernel, "--cmdline", "wait=ram blk=0", "--memory", "size=64M", "--cpus", "boot=1"],
         ...["--serial", `file=${output.path}`, "--console", "null"],
       ]);
-      const vm = new Vm(config, host);
+      const vm = new TestVm(config, host);
       const over = vm.run();
       await output.waitFor("READY");
       for (let i = 0; i < 100; i++) {
@@ -84,7 +84,7 @@ describe("state in shared blocks", () => {
     const config = configOf(["--kernel", kernel, "--serial", "null", "--console", "null", "--memory", "size=64M"]);
     const fds = (): number => readdirSync("/proc/self/fd").length;
     const before = fds();
-    const vm = new Vm(config, host, { devices: {}, vcpus: [], fillMemory: () => undefined });
+    const vm = new TestVm(config, host, { devices: {}, vcpus: [], fillMemory: () => undefined });
     expect(vm.run()).rejects.toThrow("the saved machine has no device");
     vm.close();
     expect(fds()).toBe(before);

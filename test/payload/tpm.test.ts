@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type SavedVm, Vm } from "../../src/vmm/vm.ts";
+import type { SavedVm } from "../../src/vmm/vm.ts";
 import { ensurePackages } from "../setup/packages.ts";
 import { buildPayload } from "./build.ts";
 import { failureChain, runCommand } from "./command.ts";
 import { expectPass } from "./expect.ts";
-import { configOf, copyMemory, inProcessHost, SerialOutput } from "./in-process.ts";
+import { configOf, copyMemory, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
 import { runOnVmm, startOnVmm, vmmArguments } from "./vmm.ts";
 
 let folder: string;
@@ -116,7 +116,7 @@ describe("a TPM", () => {
         ...["--kernel", kernel, "--cmdline", "mode=moved", "--memory", "size=64M", "--tpm", `socket=${socket}`],
         ...["--serial", `file=${output.path}`, "--console", "null"],
       ]);
-      const vm = new Vm(config, host, saved);
+      const vm = new TestVm(config, host, saved);
       await vm.start();
       return { vm, output };
     };

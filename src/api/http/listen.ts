@@ -1,10 +1,9 @@
-import { lstatSync } from "node:fs";
 import type { Endpoint } from "../../config/vmm-options.ts";
-import { SysError } from "../../host/errno.ts";
 import { tryLockFile } from "../../host/file-lock.ts";
 import { check, libc } from "../../host/libc.ts";
 import { cString } from "../../host/scratch.ts";
-import { connectTo, isListening, listenAt, MAX_SOCKET_PATH_BYTES } from "../../host/unix-socket.ts";
+import { checkSocketPath, listenAtPath, SocketPathError } from "../../host/socket-path.ts";
+import { isListening } from "../../host/unix-socket.ts";
 
 /** The API socket cannot be had. The message says what the user can do. */
 export class ApiSocketError extends Error {
@@ -23,11 +22,9 @@ const BACKLOG = 128;
 /** O_RDWR | O_CREAT | O_CLOEXEC (asm-generic/fcntl.h). */
 const LOCK_FLAGS = 0o2000102;
 const OWNER_ONLY = 0o600;
-const NOT_OWNER_ONLY = 0o177;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
-const ECONNREFUSED = 111;
 
 /** Whoever holds the lock owns the path; the lock's file stays, since to remove it would race with the next owner. */
 function lockPath(path: string): number {
@@ -43,46 +40,11 @@ function lockPath(path: string): number {
   throw new ApiSocketError(`the API socket ${path} belongs to another process: stop that one, or choose another path`);
 }
 
-/** Nobody listens at a socket's path any more. */
-function isStale(path: string): boolean {
-  try {
-    libc.close(connectTo(path));
-    return false;
-  } catch (error) {
-    if (error instanceof SysError && error.errno === ECONNREFUSED) return true;
-    throw error;
-  }
-}
-
-/** Removes what an earlier process left at the path: a socket without a listener, or an empty file. */
-function clearPath(path: string): void {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (found.isSocket() ? !isStale(path) : !(found.isFile() && found.size === 0))
-    throw new ApiSocketError(
-      found.isSocket()
-        ? `another process listens at ${path}: stop that one, or choose another path`
-        : `${path} exists and is no socket: remove it, or choose another path`,
-    );
-  if (libc.unlink(cString(path)) < 0) check(-1, `remove ${path}`);
-}
-
-function listenAtPath(path: string): ApiListener {
-  const length = Buffer.byteLength(path);
-  if (length > MAX_SOCKET_PATH_BYTES)
-    throw new ApiSocketError(
-      `the API socket's path has ${length} bytes, at most ${MAX_SOCKET_PATH_BYTES} are possible`,
-    );
+function listenAs(path: string): ApiListener {
+  checkSocketPath(path);
   const lock = lockPath(path);
   try {
-    clearPath(path);
-    const umask = libc.umask(NOT_OWNER_ONLY);
-    let fd: number;
-    try {
-      fd = listenAt(path, BACKLOG);
-    } finally {
-      libc.umask(umask);
-    }
+    const fd = listenAtPath(path, BACKLOG);
     return {
       fd,
       close: (unlink) => {
@@ -112,9 +74,10 @@ function listenOn(fd: number): ApiListener {
  */
 export function openApiSocket(endpoint: Endpoint): ApiListener {
   try {
-    return "fd" in endpoint ? listenOn(endpoint.fd) : listenAtPath(endpoint.path);
+    return "fd" in endpoint ? listenOn(endpoint.fd) : listenAs(endpoint.path);
   } catch (error) {
     if (error instanceof ApiSocketError) throw error;
+    if (error instanceof SocketPathError) throw new ApiSocketError(error.message);
     const what =
       "fd" in endpoint
         ? `fd=${endpoint.fd}: it must be a listening socket that this process has inherited`

@@ -1,3 +1,4 @@
+import type { ChardevWiring } from "../../devices/chardev/wiring.ts";
 import { DeviceMemory } from "../../memory/device-memory.ts";
 import { GuestMemory } from "../../memory/guest-memory.ts";
 import type { BackedRegion } from "../../memory/ram.ts";
@@ -15,6 +16,8 @@ export interface MachineWiring {
   readonly deviceMemory: BlockRef;
   readonly platform: PlatformWiring;
   readonly pci: PciWiring;
+  /** The host's ends of the consoles, each for one device or more. */
+  readonly chardevs: readonly ChardevWiring[];
 }
 
 /** All the memory that a device of the machine may read and write on behalf of the guest. */

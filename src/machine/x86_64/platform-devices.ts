@@ -1,6 +1,8 @@
 import { AcpiPower } from "../../devices/acpi-power.ts";
 import type { Bus } from "../../devices/bus.ts";
-import { type ByteSink, DescriptorSink, nullSink } from "../../devices/byte-sink.ts";
+import { type ByteSink, nullSink } from "../../devices/byte-sink.ts";
+import { OutputRing } from "../../devices/chardev/output-ring.ts";
+import type { OutputWiring } from "../../devices/chardev/wiring.ts";
 import { Cmos } from "../../devices/cmos.ts";
 import { CpuHotplug } from "../../devices/cpu-hotplug.ts";
 import { DebugConsole } from "../../devices/debug-console.ts";
@@ -26,7 +28,6 @@ const IO_APIC_BYTES = 0x20;
 const GED_BYTES = 1;
 const CPU_HOTPLUG_BYTES = 12;
 const PCI_HOTPLUG_BYTES = 16;
-const STDOUT = 1;
 
 /** What the devices of one thread need of it. */
 export interface PlatformServices {
@@ -66,7 +67,7 @@ export class PlatformDevices {
     if (fwCfg !== undefined) this.#fwCfg = new FwCfg(fwCfg, services.memory);
     if (tpm !== undefined) this.#tpm = new CrbTpm(tpm, TPM_BASE);
     if (serial !== undefined)
-      this.serial = new Serial(blockAt(serial.block), sink(serial.outputFd), this.ioapic.line(GSI.serial), () =>
+      this.serial = new Serial(blockAt(serial.block), sink(serial.output), this.ioapic.line(GSI.serial), () =>
         signalEventFd(serial.wakeFd),
       );
   }
@@ -89,15 +90,15 @@ export class PlatformDevices {
   /** Puts the devices on this thread's buses. @throws BusConflictError */
   attach(ports: Bus, mmio: Bus): void {
     const { machine, log } = this.#services;
-    const { ged, cpuHotplug, pciHotplug, debugConsole, startNs } = this.#wiring;
+    const { ged, cpuHotplug, pciHotplug, debugConsole, firmwareDebug, startNs } = this.#wiring;
     ports.add(PORTS.i8042.base, PORTS.i8042.count, new I8042(machine));
     ports.add(PORTS.cmos.base, PORTS.cmos.count, this.#cmos);
     ports.add(PORTS.debug, 1, new DebugPort(startNs, log));
-    ports.add(PORTS.firmwareDebug, 1, new FirmwareDebug(new DescriptorSink(STDOUT)));
+    ports.add(PORTS.firmwareDebug, 1, new FirmwareDebug(sink(firmwareDebug)));
     ports.add(PORTS.power, 4, new AcpiPower(machine));
     ports.add(PORTS.pmTimer, 4, this.#pmTimer);
     if (this.serial !== undefined) ports.add(PORTS.serial.base, PORTS.serial.count, this.serial);
-    if (debugConsole !== undefined) ports.add(debugConsole.port, 1, new DebugConsole(sink(debugConsole.outputFd)));
+    if (debugConsole !== undefined) ports.add(debugConsole.port, 1, new DebugConsole(sink(debugConsole.output)));
     if (this.#fwCfg !== undefined) ports.add(PORTS.fwCfg.base, PORTS.fwCfg.count, this.#fwCfg);
     if (this.#tpm !== undefined) mmio.add(TPM_BASE, CRB_BYTES, this.#tpm);
     mmio.add(IO_APIC_BASE, IO_APIC_BYTES, this.ioapic);
@@ -107,6 +108,6 @@ export class PlatformDevices {
   }
 }
 
-function sink(fd: number | undefined): ByteSink {
-  return fd === undefined ? nullSink : new DescriptorSink(fd);
+function sink(output: OutputWiring | undefined): ByteSink {
+  return output === undefined ? nullSink : new OutputRing(output);
 }

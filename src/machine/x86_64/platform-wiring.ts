@@ -1,3 +1,4 @@
+import type { OutputWiring } from "../../devices/chardev/wiring.ts";
 import { Cmos, type CmosMemory } from "../../devices/cmos.ts";
 import { CpuHotplug } from "../../devices/cpu-hotplug.ts";
 import type { FwCfgWiring } from "../../devices/fw-cfg.ts";
@@ -29,16 +30,32 @@ export interface PlatformWiring {
   readonly pciHotplug: { readonly block: BlockRef; readonly base: number; readonly segments: number };
   readonly pmTimer: BlockRef;
   readonly serial: SerialWiring | undefined;
-  readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
+  readonly debugConsole: DebugConsoleWiring | undefined;
+  /** Where firmware's debug text goes; nowhere when undefined. */
+  readonly firmwareDebug: OutputWiring | undefined;
   readonly tpm: TpmWiring | undefined;
   readonly fwCfg: FwCfgWiring | undefined;
 }
 
-/** The serial port: where its output goes (nowhere when undefined) and whom to wake when there is room for input. */
-export interface SerialWiring {
-  readonly block: BlockRef;
-  readonly outputFd: number | undefined;
+/** What the serial port is connected to. */
+export interface SerialEnds {
+  /** Where its output goes; nowhere when undefined. */
+  readonly output: OutputWiring | undefined;
+  /** Whether input from the same end is for it. */
+  readonly takesInput: boolean;
+  /** Signalled when there is room for input again. */
   readonly wakeFd: number;
+}
+
+/** The serial port. */
+export interface SerialWiring extends SerialEnds {
+  readonly block: BlockRef;
+}
+
+/** The debug console. */
+export interface DebugConsoleWiring {
+  readonly port: number;
+  readonly output: OutputWiring;
 }
 
 /** What the platform's wiring follows from. */
@@ -48,8 +65,9 @@ export interface PlatformPlan {
   readonly maxVcpus: number;
   readonly segments: number;
   readonly controllers: { readonly events: number; readonly cpuHotplug: number; readonly pciHotplug: number };
-  readonly serial: { readonly outputFd: number | undefined; readonly wakeFd: number } | undefined;
-  readonly debugConsole: { readonly port: number; readonly outputFd: number } | undefined;
+  readonly serial: SerialEnds | undefined;
+  readonly debugConsole: DebugConsoleWiring | undefined;
+  readonly firmwareDebug: OutputWiring | undefined;
   readonly tpm: Omit<TpmWiring, "block"> | undefined;
   readonly fwCfg: FwCfgWiring | undefined;
 }
@@ -74,5 +92,6 @@ export function wirePlatform(arena: SharedArena, irqfd: () => Irqfd, plan: Platf
     debugConsole: plan.debugConsole,
     fwCfg: plan.fwCfg,
     tpm: plan.tpm && { ...plan.tpm, block: block(CrbTpm.blockSize) },
+    firmwareDebug: plan.firmwareDebug,
   };
 }

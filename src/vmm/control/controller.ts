@@ -17,7 +17,7 @@ import {
 import type { EventListener, PlainEvents } from "./events.ts";
 import { isLegal, type VmState } from "./state.ts";
 import type { PciDeviceInfo, VmCounters, VmInfo } from "./vm-info.ts";
-import type { LifeEnd, MakeVm, VmLife } from "./vm-life.ts";
+import type { LifeEnd, MakeVm, VmConsoles, VmLife } from "./vm-life.ts";
 import type { VmMetrics } from "./vm-metrics.ts";
 import type { VmmControl } from "./vmm-control.ts";
 
@@ -26,6 +26,7 @@ const log = logger("vmm");
 /** What the state machine works with. */
 export interface ControllerOptions {
   readonly makeVm: MakeVm;
+  readonly consoles: VmConsoles;
   readonly onEvent: EventListener;
   /** Stay when the guest powers off. */
   readonly noShutdown: boolean;
@@ -73,6 +74,7 @@ export class VmController implements VmmControl {
     return this.#inTurn(() => {
       if (this.#config !== undefined) throw new VmAlreadyCreatedError();
       this.#config = config;
+      this.#config = this.#options.consoles.open(config);
     });
   }
 
@@ -300,7 +302,7 @@ export class VmController implements VmmControl {
   }
 
   async #start(config: VmConfig): Promise<void> {
-    const life = this.#options.makeVm(this.#validated(config));
+    const life = this.#options.makeVm(this.#options.consoles.open(this.#validated(config)));
     try {
       await life.start();
     } catch (error) {
@@ -342,6 +344,7 @@ export class VmController implements VmmControl {
     const config = this.#config;
     if (config === undefined) return;
     this.#config = undefined;
+    this.#options.consoles.close();
     closeAll(droppedDescriptors(config, undefined));
     this.#emit("deleted");
   }

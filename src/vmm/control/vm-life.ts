@@ -47,5 +47,12 @@ export interface VmLife {
   resizeZone?(request: VmResizeZone): void | Promise<void>;
 }
 
-/** Makes a VM of a valid configuration that asks for nothing unsupported. Nothing is opened before `start`. */
+/** The host's ends of the consoles of the VM, which stay from when it is created until it is deleted. */
+export interface VmConsoles {
+  /** Opens them, where they are not open. @returns the configuration with the paths of pseudo-terminals. @throws ConsoleError */
+  open(config: VmConfig): VmConfig;
+  close(): void;
+}
+
+/** Makes a VM of a valid configuration that asks for nothing unsupported. But for its consoles nothing is opened before `start`. */
 export type MakeVm = (config: VmConfig) => VmLife;

@@ -9,7 +9,7 @@ import type { VmMetrics } from "./vm-metrics.ts";
  * made. Besides what is named, each throws what the machine throws; what no code exists for throws UnsupportedError.
  */
 export interface VmmControl {
-  /** Stores a configuration, not validated. @throws VmAlreadyCreatedError */
+  /** Stores a configuration, not validated, and opens its consoles. @throws VmAlreadyCreatedError; ConsoleError, though it is stored */
   create(config: VmConfig): Promise<void>;
   /** Shuts the VM down when it is booted and forgets its configuration. */
   delete(): Promise<void>;

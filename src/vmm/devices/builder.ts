@@ -16,7 +16,7 @@ import type { DeviceMemory } from "../../memory/device-memory.ts";
 import type { RamRegion } from "../../memory/guest-memory.ts";
 import { SharedArena } from "../../threads/arena.ts";
 import { type BlockRef, refTo } from "../../threads/block-ref.ts";
-import type { ConsoleEnds } from "../console-files.ts";
+import type { Consoles } from "../consoles/consoles.ts";
 import type { GeneratedConfig } from "../control/device-kinds.ts";
 import { Descriptors } from "../descriptors.ts";
 import type { IrqfdAllocator } from "../irqfds.ts";
@@ -64,7 +64,7 @@ export interface PciResources {
   readonly vmOwner: DisposableStack;
   /** The thread of all devices with little traffic that stay as long as the machine. */
   readonly ioThread: VmThread;
-  readonly console: ConsoleEnds | undefined;
+  readonly consoles: Consoles;
   readonly rateLimiters: RateLimiters;
   /** Tells the guest that a network device has no link any more. Not before the machine is there. */
   readonly linkDown: (id: string) => void;

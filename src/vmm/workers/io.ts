@@ -1,3 +1,5 @@
+import { Chardev } from "../../devices/chardev/chardev.ts";
+import type { OutputWiring } from "../../devices/chardev/wiring.ts";
 import { type IoClient, IoLoop } from "../../devices/io-loop.ts";
 import type { NoticeListener } from "../../devices/notices.ts";
 import { ConsoleBackEnd } from "../../devices/virtio/console/back-end.ts";
@@ -17,6 +19,8 @@ interface IoThread {
   readonly memory: GuestMemory;
   readonly ram: readonly BackedRegion[];
   readonly notify: NoticeListener;
+  /** The host's end that a device's output goes to. */
+  readonly chardev: (output: OutputWiring | undefined) => Chardev | undefined;
 }
 
 /**
@@ -26,7 +30,8 @@ interface IoThread {
 async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => IoClient) | undefined> {
   switch (entry.kind) {
     case "console":
-      return ({ loop, memory }) => new ConsoleBackEnd(loop, entry.device, memory);
+      return ({ loop, memory, chardev }) =>
+        new ConsoleBackEnd(loop, entry.device, memory, chardev(entry.device.output));
     case "rng": {
       const gate = await openGate(entry.device.gate);
       return ({ loop, memory }) => new RngBackEnd(loop, entry.device, memory, gate);
@@ -63,18 +68,25 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
 }
 
 serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
-  const { machine, devices, serialInputFd } = job;
+  const { machine, devices } = job;
+  const { serial, tpm } = job.platform ? machine.platform : {};
   const backEnds = await Promise.all(devices.map(backEndOf));
-  // The rest of the machine is here only for a serial port that has input: most have none, and it takes memory.
-  const serialPort = serialInputFd === undefined ? undefined : await import("./serial-port.ts");
-  const { tpm } = machine.platform;
+  // More of the machine is here only for a serial port that has input: most have none, and it takes memory.
+  const serialPort = serial?.takesInput === true ? await import("./serial-port.ts") : undefined;
   const tpmBackEnd = tpm === undefined ? undefined : await import("../../devices/tpm/back-end.ts");
   onThread(job, (control) => {
     const memory = reachableMemory(machine);
     const loop = new IoLoop(control);
-    for (const make of backEnds) if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify }));
+    // Each has a doorbell of its own.
+    const wirings = job.platform ? machine.chardevs : [];
+    const chardevs = new Map(wirings.map((wiring) => [wiring.output.doorbell, new Chardev(loop, wiring)]));
+    const chardev = (output: OutputWiring | undefined) => output && chardevs.get(output.doorbell);
+    for (const client of chardevs.values()) loop.add(client);
+    for (const make of backEnds)
+      if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify, chardev }));
+    const serialEnd = chardev(serial?.output);
+    if (serialPort !== undefined && serialEnd !== undefined) loop.add(serialPort.serialInput(machine, serialEnd));
     if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));
-    if (serialInputFd !== undefined) serialPort?.addSerialInput(loop, machine, serialInputFd);
     notify({ kind: "serving" });
     loop.run();
   });

@@ -2,10 +2,12 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Chardev } from "../../../src/devices/chardev/chardev.ts";
 import { IoLoop } from "../../../src/devices/io-loop.ts";
-import { SerialInput } from "../../../src/devices/serial-input.ts";
+import { type ByteReceiver, SerialInput } from "../../../src/devices/serial-input.ts";
 import { mapAnonymous } from "../../../src/host/mmap.ts";
 import { ThreadControl, ThreadRequest } from "../../../src/threads/control.ts";
+import { chardevWiring } from "./chardev/rig.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "serial-input-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -14,6 +16,15 @@ function newControl(): ThreadControl {
   const control = new ThreadControl(mapAnonymous(ThreadControl.size));
   control.open();
   return control;
+}
+
+/** Serves a receiver from a descriptor until it asks the thread to stop. */
+function serve(control: ThreadControl, inputFd: number, receiver: ByteReceiver): void {
+  const loop = new IoLoop(control);
+  const chardev = new Chardev(loop, chardevWiring({ kind: "fixed", outputFd: openSync("/dev/null", "w"), inputFd }));
+  loop.add(chardev);
+  loop.add(new SerialInput(chardev, receiver));
+  loop.run();
 }
 
 describe("SerialInput", () => {
@@ -26,24 +37,20 @@ describe("SerialInput", () => {
     writeSync(writer, sent);
     closeSync(writer);
     const control = newControl();
-    const loop = new IoLoop(control);
     let received = "";
     let refusals = 0;
-    loop.add(
-      new SerialInput(loop, reader, {
-        // Takes at most 100 bytes at a time and has room again at once.
-        receive: (bytes) => {
-          const taken = bytes.subarray(0, 100);
-          received += new TextDecoder().decode(taken);
-          if (taken.length < bytes.length) {
-            refusals++;
-            control.wake();
-          } else if (received.length === sent.length) control.ask(ThreadRequest.STOP);
-          return taken.length;
-        },
-      }),
-    );
-    loop.run();
+    serve(control, reader, {
+      // Takes at most 100 bytes at a time and has room again at once.
+      receive: (bytes) => {
+        const taken = bytes.subarray(0, 100);
+        received += new TextDecoder().decode(taken);
+        if (taken.length < bytes.length) {
+          refusals++;
+          control.wake();
+        } else if (received.length === sent.length) control.ask(ThreadRequest.STOP);
+        return taken.length;
+      },
+    });
     expect(received).toBe(sent);
     expect(refusals).toBeGreaterThan(5);
   });
@@ -54,18 +61,14 @@ describe("SerialInput", () => {
     const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     writeSync(pipe, "x".repeat(1000));
     const control = newControl();
-    const loop = new IoLoop(control);
     let offers = 0;
-    loop.add(
-      new SerialInput(loop, pipe, {
-        receive: () => {
-          offers++;
-          control.ask(offers < 4 ? ThreadRequest.RUN : ThreadRequest.STOP);
-          return 0;
-        },
-      }),
-    );
-    loop.run();
+    serve(control, pipe, {
+      receive: () => {
+        offers++;
+        control.ask(offers < 4 ? ThreadRequest.RUN : ThreadRequest.STOP);
+        return 0;
+      },
+    });
     expect(offers).toBe(4);
     expect(readSync(pipe, new Uint8Array(2000))).toBe(1000 - 256);
     closeSync(pipe);

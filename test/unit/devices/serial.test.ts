@@ -128,18 +128,5 @@ describe("16550", () => {
     expect(serial.receive(Uint8Array.of(1))).toBe(1);
   });
 
-  test("output runs without the lock: a sink may use the device", () => {
-    const inner: number[] = [];
-    const recursive: Serial = new Serial(
-      block(Serial.blockSize),
-      { write: () => inner.push(read(recursive, 5)) },
-      line,
-      () => undefined,
-    );
-    recursive.reset();
-    write(recursive, 0, 1);
-    expect(inner).toEqual([0x60]);
-  });
-
   test("survives every access", () => hammer(serial, 8));
 });

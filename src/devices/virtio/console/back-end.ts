@@ -1,5 +1,6 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
+import type { Chardev } from "../../chardev/chardev.ts";
 import type { IoClient, IoLoop } from "../../io-loop.ts";
 import { BackEnd, type BackEndQueue } from "../transport/back-end.ts";
 import {
@@ -12,28 +13,32 @@ import {
 import { ConsoleInput } from "./input.ts";
 import { ConsoleOutput } from "./output.ts";
 
-/** Carries the console's bytes between the driver's buffers and the host's descriptors. */
+/** Carries the console's bytes between the driver's buffers and the host's end. */
 export class ConsoleBackEnd implements IoClient {
   readonly #device: BackEnd;
   readonly #receive: BackEndQueue;
   readonly #transmit: BackEndQueue;
-  readonly #input: ConsoleInput | undefined;
+  readonly #chardev: Chardev | undefined;
   readonly #output: ConsoleOutput;
 
-  /** @throws SysError, RangeError when the wiring is not a console's */
-  constructor(loop: IoLoop, wiring: ConsoleWiring, memory: GuestMemory) {
+  /**
+   * @param chardev the host's end, served by the same thread; undefined for a console that goes nowhere
+   * @throws SysError, RangeError when the wiring is not a console's
+   */
+  constructor(loop: IoLoop, wiring: ConsoleWiring, memory: GuestMemory, chardev: Chardev | undefined) {
     this.#device = new BackEnd(consoleDevice(wiring.size), wiring.transport, memory);
     const receive = this.#device.queues[CONSOLE_RECEIVE];
     const transmit = this.#device.queues[CONSOLE_TRANSMIT];
     if (receive === undefined || transmit === undefined) throw new RangeError("a console has two queues");
     this.#receive = receive;
     this.#transmit = transmit;
-    this.#input = wiring.inputFd === undefined ? undefined : new ConsoleInput(loop, receive, wiring.inputFd);
-    this.#output = new ConsoleOutput(loop, transmit, wiring.outputFd);
+    this.#chardev = chardev;
+    if (wiring.takesInput) chardev?.feed(new ConsoleInput(receive));
+    this.#output = new ConsoleOutput(transmit, chardev);
     loop
       .watch(receive.doorbell, () => {
         receive.drainDoorbell();
-        this.#input?.update();
+        this.#chardev?.updateInput();
       })
       .set(EpollEvent.IN);
     loop
@@ -45,10 +50,7 @@ export class ConsoleBackEnd implements IoClient {
   }
 
   wake(): void {
-    if (this.#receive.update() === "recalled") {
-      this.#input?.stop();
-      this.#receive.release();
-    }
+    if (this.#receive.update() === "recalled") this.#receive.release();
     const change = this.#transmit.update();
     if (change === "recalled") {
       this.#output.drop();
@@ -57,12 +59,11 @@ export class ConsoleBackEnd implements IoClient {
       // The terminal may have changed its size since the driver read it.
       this.#device.configChanged();
     }
-    this.#input?.update();
+    this.#chardev?.updateInput();
     this.#output.pump();
   }
 
   pause(): void {
-    this.#input?.stop();
     this.#output.drop();
   }
 }

@@ -1,3 +1,4 @@
+import type { OutputWiring } from "../../chardev/wiring.ts";
 import { type VirtioDevice, VirtioType } from "../transport/device.ts";
 import type { VirtioPciWiring } from "../transport/wiring.ts";
 
@@ -26,10 +27,10 @@ export interface ConsoleWiring {
   readonly transport: VirtioPciWiring;
   /** At power-on. */
   readonly size: ConsoleSize;
-  /** Where input comes from: a terminal, pipe or socket that nobody else reads. */
-  readonly inputFd: number | undefined;
-  /** Where output goes; nowhere when undefined. Another number than `inputFd`. */
-  readonly outputFd: number | undefined;
+  /** Where output goes; nowhere when undefined. */
+  readonly output: OutputWiring | undefined;
+  /** Whether input from the same end is for this device. */
+  readonly takesInput: boolean;
 }
 
 /** The console device (5.3): one port, its size in characters. */

@@ -1,3 +1,5 @@
+import { Chardev } from "../../../../src/devices/chardev/chardev.ts";
+import type { ChardevWiring } from "../../../../src/devices/chardev/wiring.ts";
 import { IoLoop } from "../../../../src/devices/io-loop.ts";
 import { ConsoleBackEnd } from "../../../../src/devices/virtio/console/back-end.ts";
 import type { ConsoleWiring } from "../../../../src/devices/virtio/console/device.ts";
@@ -13,6 +15,9 @@ export interface IoJob {
   readonly control: BlockRef;
   readonly regions: readonly RamRegion[];
   readonly console: ConsoleWiring;
+  /** The console's end; nowhere when undefined. */
+  readonly chardev: ChardevWiring | undefined;
+  readonly stallNs: number;
   readonly rng: RngWiring;
 }
 
@@ -23,7 +28,9 @@ serveJobs((job: IoJob) => {
   try {
     const memory = new GuestMemory(job.regions);
     const loop = new IoLoop(control);
-    loop.add(new ConsoleBackEnd(loop, job.console, memory));
+    const chardev = job.chardev && new Chardev(loop, job.chardev, job.stallNs);
+    if (chardev !== undefined) loop.add(chardev);
+    loop.add(new ConsoleBackEnd(loop, job.console, memory, chardev));
     loop.add(new RngBackEnd(loop, job.rng, memory));
     loop.run();
     return "stopped";

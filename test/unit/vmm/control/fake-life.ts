@@ -84,6 +84,7 @@ export function fakeVmm(options: Partial<ControllerOptions> & { readonly prepare
       lives.push(life);
       return life;
     },
+    consoles: { open: (config) => config, close: () => undefined },
     onEvent: ({ source, event }) => events.push(`${source}:${event}`),
     noShutdown: false,
     ...options,

@@ -264,7 +264,7 @@ export class VsockRig {
     const loop = {
       watch: (fd: number, handle: (events: number) => void) => {
         const token = this.#handlers.push(handle) - 1;
-        return new Watch(this.#epoll, fd, token);
+        return new Watch(this.#epoll, fd, token, () => undefined);
       },
     };
     const { wiring } = this.transport;
