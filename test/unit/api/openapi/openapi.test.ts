@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { openApiDocument } from "../../../../src/api/openapi/document.ts";
+import { clientTypes } from "../../../../src/api/openapi/typescript.ts";
 import { flatten } from "./flatten.ts";
 import reference from "./reference.json";
 
@@ -72,4 +73,10 @@ test("all references lead somewhere", () => {
   const names = [...document.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name ?? "");
   expect(names.length).toBeGreaterThan(100);
   expect(names.filter((name) => !Object.hasOwn(components.schemas, name))).toEqual([]);
+});
+
+test("the client's types are those of this build", async () => {
+  const file = Bun.file(join(import.meta.dir, "../../../../src/api/client/types.ts"));
+  const plain = (text: string): string => text.replaceAll(/\s+/g, "").replaceAll(";}", "}");
+  expect(plain(await file.text())).toBe(plain(clientTypes()));
 });
