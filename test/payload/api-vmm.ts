@@ -2,9 +2,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { ApiClient, ApiConnectionError } from "../../src/api/client/api-client.ts";
-import type { EndpointName } from "../../src/api/rest/endpoints.ts";
+import { ApiConnectionError } from "../../src/api/client/api-client.ts";
 import { scratchDir } from "../setup/cache.ts";
+import { Api } from "./api.ts";
 import { buildPayload } from "./build.ts";
 import { eventually } from "./eventually.ts";
 import { monitorThreads } from "./threads.ts";
@@ -13,53 +13,37 @@ import { vmmPath } from "./vmm.ts";
 const START_MS = 5_000;
 const GUEST_MS = 30_000;
 
+const socketIn = (folder: string): string => join(folder, "api.sock");
+
 /** A monitor that is idle but for its API. */
-export class ApiVmm implements AsyncDisposable {
+export class ApiVmm extends Api implements AsyncDisposable {
   readonly folder: string;
   readonly process: Subprocess<"ignore", "ignore", "pipe">;
-  readonly client: ApiClient;
 
-  private constructor(folder: string, process: Subprocess<"ignore", "ignore", "pipe">, client: ApiClient) {
+  private constructor(folder: string, process: Subprocess<"ignore", "ignore", "pipe">) {
+    super(socketIn(folder));
     this.folder = folder;
     this.process = process;
-    this.client = client;
   }
 
   static async start(...extra: readonly string[]): Promise<ApiVmm> {
     const folder = await scratchDir("api");
-    const socket = join(folder, "api.sock");
-    const command = [vmmPath(), "--api-socket", `path=${socket}`, "--event-monitor", `path=${join(folder, "events")}`];
+    const command = [
+      vmmPath(),
+      "--api-socket",
+      `path=${socketIn(folder)}`,
+      "--event-monitor",
+      `path=${join(folder, "events")}`,
+    ];
     const process = Bun.spawn([...command, ...extra], { stdio: ["ignore", "ignore", "pipe"] });
-    const client = await eventually("connection to the API", START_MS, () => {
+    return eventually("connection to the API", START_MS, () => {
       try {
-        return new ApiClient(socket);
+        return new ApiVmm(folder, process);
       } catch (error) {
         if (error instanceof ApiConnectionError) return undefined;
         throw error;
       }
     });
-    return new ApiVmm(folder, process, client);
-  }
-
-  ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
-    return this.client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
-  }
-
-  /** An action that must succeed. */
-  put(endpoint: EndpointName, body?: unknown): void {
-    const { status, body: text } = this.ask("PUT", endpoint, body);
-    if (status !== 204 && status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
-  }
-
-  /** The answer of an action that must have one. */
-  json(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
-    const { status, body: text } = this.ask(method, endpoint, body);
-    if (status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
-    return JSON.parse(text);
-  }
-
-  get info() {
-    return this.json("GET", "vm.info");
   }
 
   /** A VM that runs a payload, its serial port in a file. */

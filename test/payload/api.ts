@@ -3,15 +3,15 @@ import type { EndpointName } from "../../src/api/rest/endpoints.ts";
 
 /** A client of a running monitor. */
 export class Api implements Disposable {
-  readonly #client: ApiClient;
+  readonly client: ApiClient;
 
-  /** @param socket what `--api-socket` named */
+  /** @param socket what `--api-socket` named @throws ApiConnectionError */
   constructor(socket: string) {
-    this.#client = new ApiClient(socket);
+    this.client = new ApiClient(socket);
   }
 
   ask(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
-    return this.#client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
+    return this.client.request({ method, endpoint, ...(body !== undefined && { body: JSON.stringify(body) }) });
   }
 
   /** An action that must succeed. */
@@ -20,12 +20,19 @@ export class Api implements Disposable {
     if (status !== 204 && status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
   }
 
+  /** The answer of an action that must have one. */
+  json(method: "GET" | "PUT", endpoint: EndpointName, body?: unknown) {
+    const { status, body: text } = this.ask(method, endpoint, body);
+    if (status !== 200) throw new Error(`${endpoint}: ${status} ${text}`);
+    return JSON.parse(text);
+  }
+
   get info() {
-    return JSON.parse(this.ask("GET", "vm.info").body);
+    return this.json("GET", "vm.info");
   }
 
   [Symbol.dispose](): void {
-    this.#client.close();
+    this.client.close();
   }
 }
 
