@@ -20,3 +20,13 @@ export function threadNames(pid: number): string[] {
 export function monitorThreads(pid: number): string[] {
   return threadNames(pid).filter((name) => OWN.test(name));
 }
+
+/** How often a thread of a process has gone to sleep, which it has each time that it was woken. */
+export function sleepsOf(pid: number, thread: string): number {
+  for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, "latin1");
+    if (new RegExp(`^Name:\t${thread}$`, "m").test(status))
+      return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]);
+  }
+  throw new Error(`process ${pid} has no thread ${thread}`);
+}

@@ -12,7 +12,7 @@ installKickSignal();
 
 /** An I/O thread that serves the device of a rig. */
 export class DeviceThread implements AsyncDisposable {
-  readonly notices: GuestNotice[] = [];
+  readonly #notices: GuestNotice[] = [];
   readonly #rig: TransportRig;
   readonly #worker: WorkerThread<DeviceJob, string>;
   readonly #done: Promise<string>;
@@ -23,7 +23,7 @@ export class DeviceThread implements AsyncDisposable {
     this.#worker = new WorkerThread("io", new URL("./device-worker.ts", import.meta.url).href);
     const job = { control: refTo(rig.controlBlock), regions: rig.memory.regions, device };
     this.#done = this.#worker.run(job, (notice) => {
-      this.notices.push(notice);
+      this.#notices.push(notice);
       this.#heard();
     });
     expect(rig.control.waitFor(ThreadState.RUNNING, LIMIT_MS)).toBe(true);
@@ -33,12 +33,18 @@ export class DeviceThread implements AsyncDisposable {
   /** The next notice. */
   async notice(): Promise<GuestNotice> {
     for (;;) {
-      const notice = this.notices.shift();
+      const notice = this.#notices.shift();
       if (notice !== undefined) return notice;
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#heard = resolve;
       await promise;
     }
+  }
+
+  /** All notices that are there or on their way. */
+  async pending(): Promise<readonly GuestNotice[]> {
+    await new Promise(setImmediate);
+    return this.#notices.splice(0);
   }
 
   pause(): void {
