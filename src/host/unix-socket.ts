@@ -2,7 +2,7 @@ import { Errno, SysError } from "./errno.ts";
 import { iovec } from "./iovec.ts";
 import { check, errno, libc } from "./libc.ts";
 import type { MemoryBlock } from "./memory-block.ts";
-import { mapAnonymous } from "./mmap.ts";
+import { mapForThread } from "./mmap.ts";
 import { scratch } from "./scratch.ts";
 import { bytes, i32, struct, u16, u32, u64, type ViewOf } from "./struct.ts";
 
@@ -50,14 +50,14 @@ const CONTROL_BYTES = 1088;
 
 /** One message at a time in mapped memory: the head, where its parts are, and the parts. */
 class MessageMemory {
-  readonly data = mapAnonymous(BUFFER_BYTES);
+  readonly data = mapForThread(BUFFER_BYTES);
   readonly control: MemoryBlock;
   readonly address: number;
   readonly #head;
   readonly #iov;
 
   constructor() {
-    const block = mapAnonymous(4096);
+    const block = mapForThread(4096);
     this.address = block.address;
     this.control = block.sub(256, CONTROL_BYTES);
     this.#head = msghdr.at(block);
@@ -271,7 +271,7 @@ let vector: { readonly address: number; readonly head: ViewOf<typeof msghdr> } |
  */
 export function sendIovecs(fd: number, iovecs: number, count: number): number {
   if (vector === undefined) {
-    const block = mapAnonymous(msghdr.size);
+    const block = mapForThread(msghdr.size);
     vector = { address: block.address, head: msghdr.at(block) };
   }
   vector.head.msg_iov = iovecs;

@@ -49,8 +49,8 @@ export type Served =
 /** How long either side may take to answer (virtio.md, 5.3). */
 export const ANSWER_MS = 2000;
 
-/** The guest is told of free space when it knows of less than this, and there is more. */
-const LOW_CREDIT = BUFFER_BYTES / 2;
+/** A stream flows when the host has taken this much of it. */
+const FLOWING_BYTES = 4 * BUFFER_BYTES;
 
 /** What a socket is always watched for: each arrival once, so that what cannot be served yet wakes nobody. */
 export const SOCKET_EVENTS = (EpollEvent.IN | EpollEvent.RDHUP | EpollEvent.ET) >>> 0;
@@ -58,6 +58,8 @@ export const SOCKET_EVENTS = (EpollEvent.IN | EpollEvent.RDHUP | EpollEvent.ET) 
 /** What a connection needs of the device. */
 export interface ConnectionOwner {
   readonly buffers: BufferPool;
+  /** Of those there are fewer than connections. */
+  readonly largeBuffers: BufferPool;
   /** Has `serve` called when it is the connection's turn. */
   ready(connection: Connection): void;
   /** Changes what a connection's socket is watched for. */
@@ -99,6 +101,8 @@ export class Connection {
   #guestShutdown = 0;
   #hostShutdown = 0;
   #creditAsked = false;
+  /** The buffer is one of the large ones. */
+  #isLarge = false;
   /** Bytes to the guest, and what the guest says of its buffer (VIRTIO 1.3, 5.10.6.3). All counts are modulo 2^32. */
   #sent = 0;
   #guestBufAlloc = 0;
@@ -278,7 +282,7 @@ export class Connection {
       (this.#guestShutdown & Shutdown.SEND) !== 0 ||
       length > MAX_PAYLOAD ||
       length > payload.bytes ||
-      length > BUFFER_BYTES - this.#buffer.length
+      length > this.#buffer.capacity - this.#buffer.length
     ) {
       this.reset();
       return;
@@ -305,8 +309,20 @@ export class Connection {
   /** The host has taken so much of the guest's data. */
   #forward(bytes: number): void {
     this.#forwarded = (this.#forwarded + bytes) >>> 0;
-    const known = BUFFER_BYTES - ((this.#received - this.#advertised) >>> 0);
-    if (known < LOW_CREDIT && this.#forwarded !== this.#advertised) this.#say(Pending.CREDIT_UPDATE);
+    if (!this.#isLarge && this.#forwarded >= FLOWING_BYTES && this.#buffer.length === 0) this.#enlarge();
+    // The guest is told of free space when it knows of less than half of it.
+    const { capacity } = this.#buffer;
+    const known = capacity - ((this.#received - this.#advertised) >>> 0);
+    if (known < capacity / 2 && this.#forwarded !== this.#advertised) this.#say(Pending.CREDIT_UPDATE);
+  }
+
+  /** What was advertised cannot be taken back, so it is so until the connection ends. */
+  #enlarge(): void {
+    const { largeBuffers } = this.#owner;
+    if (!largeBuffers.reserve()) return;
+    this.#isLarge = true;
+    this.#buffer.use(largeBuffers);
+    this.#say(Pending.CREDIT_UPDATE);
   }
 
   /** Sends the host what it has not taken yet. */
@@ -416,7 +432,7 @@ export class Connection {
     header.len = 0;
     header.op = op;
     header.flags = op === VsockOp.SHUTDOWN ? this.#hostShutdown : 0;
-    header.buf_alloc = BUFFER_BYTES;
+    header.buf_alloc = this.#buffer.capacity;
     header.fwd_cnt = this.#forwarded;
   }
 
@@ -440,6 +456,11 @@ export class Connection {
   #close(): void {
     this.deadline = 0;
     this.#buffer.clear();
+    if (this.#isLarge) {
+      this.#owner.largeBuffers.cancel();
+      this.#buffer.use(this.#owner.buffers);
+      this.#isLarge = false;
+    }
     if (this.fd >= 0) libc.close(this.fd);
     this.fd = -1;
   }

@@ -13,7 +13,7 @@ import { MAX_CONNECTIONS } from "./limits.ts";
 import { type GuestReceiver, HOST_CID, type Payload, type VsockHeader, VsockOp, VsockType } from "./packet.ts";
 import { ReadyList } from "./ready-list.ts";
 import { StrayResets } from "./stray-resets.ts";
-import { BufferPool } from "./stream-buffer.ts";
+import { BUFFER_BYTES, BufferPool, LARGE_BUFFER_BYTES } from "./stream-buffer.ts";
 
 const log = logger("vsock");
 
@@ -22,6 +22,8 @@ const LISTENER = 0;
 const TIMER = 1;
 const FIRST_SLOT = 2;
 
+/** Streams that may have a large buffer at a time. */
+const LARGE_BUFFERS = 64;
 /** Clients accepted before the guest has its turn. */
 const ACCEPT_BATCH = 64;
 /** Turns of connections before the other devices of the thread have theirs. */
@@ -49,7 +51,8 @@ export interface MuxerSetup {
  * All sockets are in an epoll instance of its own, which is readable when `poll` has something to do.
  */
 export class VsockMuxer implements ConnectionOwner {
-  readonly buffers = new BufferPool(MAX_CONNECTIONS);
+  readonly buffers = new BufferPool(MAX_CONNECTIONS, BUFFER_BYTES);
+  readonly largeBuffers = new BufferPool(LARGE_BUFFERS, LARGE_BUFFER_BYTES);
   readonly #setup: MuxerSetup;
   readonly #epoll = new Epoll();
   readonly #timerFd = createTimerFd();
@@ -136,6 +139,7 @@ export class VsockMuxer implements ConnectionOwner {
   close(): void {
     for (const connection of this.#table.all) if (connection.state !== ConnectionState.FREE) connection.drop();
     this.buffers.close();
+    this.largeBuffers.close();
     libc.close(this.#timerFd);
     this.#epoll.close();
   }

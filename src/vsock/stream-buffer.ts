@@ -5,13 +5,18 @@ import { sendIovecs } from "../host/unix-socket.ts";
 
 /** What a connection keeps of the guest's data while its socket takes none: what the guest is told it may send ahead. */
 export const BUFFER_BYTES = 65536;
+/** The same once a stream flows, so that the guest need not wait for each packet's way to the host and back. */
+export const LARGE_BUFFER_BYTES = 4 * BUFFER_BYTES;
 
 /** Free buffers that keep their memory, for the next connection whose socket is slow. */
 const WARM_BUFFERS = 4;
 
-/** Buffers for as many connections as there can be. Only those in use, and a few more, take memory. */
+/** Buffers of one size. Only those in use, and a few more, take memory. */
 export class BufferPool {
+  /** Of each buffer. */
+  readonly bytes: number;
   readonly #count: number;
+  #reserved = 0;
   /** Address space for all buffers, from the first use on. */
   #base = 0;
   #fresh = 0;
@@ -19,8 +24,21 @@ export class BufferPool {
   readonly #free: number[] = [];
 
   /** @param count of buffers that may be in use at once */
-  constructor(count: number) {
+  constructor(count: number, bytes: number) {
     this.#count = count;
+    this.bytes = bytes;
+  }
+
+  /** Sets a buffer aside, to be taken whenever it is needed. @returns whether there is one */
+  reserve(): boolean {
+    if (this.#reserved === this.#count) return false;
+    this.#reserved++;
+    return true;
+  }
+
+  /** A buffer that was set aside is not needed any more. */
+  cancel(): void {
+    this.#reserved--;
   }
 
   /** The address of a buffer. @throws SysError */
@@ -29,35 +47,46 @@ export class BufferPool {
     if (free !== undefined) return free;
     if (this.#base === 0)
       this.#base = mmap({
-        size: this.#count * BUFFER_BYTES,
+        size: this.#count * this.bytes,
         prot: Prot.READ | Prot.WRITE,
         flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE,
       });
-    return this.#base + this.#fresh++ * BUFFER_BYTES;
+    return this.#base + this.#fresh++ * this.bytes;
   }
 
   /** Takes a buffer back. */
   give(address: number): void {
     const cold = this.#free.length - WARM_BUFFERS;
-    if (cold >= 0) libc.madvise(this.#free[cold] ?? 0, BUFFER_BYTES, Madvise.DONTNEED);
+    if (cold >= 0) libc.madvise(this.#free[cold] ?? 0, this.bytes, Madvise.DONTNEED);
     this.#free.push(address);
   }
 
   /** Gives all memory back to the host. No buffer may be in use. */
   close(): void {
-    if (this.#base !== 0) munmap(this.#base, this.#count * BUFFER_BYTES);
+    if (this.#base !== 0) munmap(this.#base, this.#count * this.bytes);
     this.#base = 0;
   }
 }
 
-/** Bytes of the guest that a socket has not taken yet: a ring of `BUFFER_BYTES`, there only while it holds something. */
+/** Bytes of the guest that a socket has not taken yet: a ring that is there only while it holds something. */
 export class StreamBuffer {
-  readonly #pool: BufferPool;
+  #pool: BufferPool;
   #address = 0;
   #start = 0;
   #length = 0;
 
   constructor(pool: BufferPool) {
+    this.#pool = pool;
+  }
+
+  /** The most that it can hold. */
+  get capacity(): number {
+    return this.#pool.bytes;
+  }
+
+  /** Takes its memory from another pool from now on. @throws RangeError while it holds something */
+  use(pool: BufferPool): void {
+    if (this.#length > 0) throw new RangeError("a vsock buffer changes its size while it is in use");
     this.#pool = pool;
   }
 
@@ -81,12 +110,12 @@ export class StreamBuffer {
   /** Sends what the socket takes. @returns how much, or a negated errno */
   flush(fd: number): number {
     const table = iovecTable();
-    const first = Math.min(this.#length, BUFFER_BYTES - this.#start);
+    const first = Math.min(this.#length, this.capacity - this.#start);
     setIovec(table.u32, 0, this.#address + this.#start, first);
     setIovec(table.u32, 1, this.#address, this.#length - first);
     const sent = sendIovecs(fd, table.address, first < this.#length ? 2 : 1);
     if (sent > 0) {
-      this.#start = (this.#start + sent) % BUFFER_BYTES;
+      this.#start = (this.#start + sent) % this.capacity;
       this.#length -= sent;
       if (this.#length === 0) this.clear();
     }
@@ -102,9 +131,10 @@ export class StreamBuffer {
   }
 
   #put(from: number, length: number): void {
-    if (this.#length + length > BUFFER_BYTES) throw new RangeError(`${length} bytes more in a full vsock buffer`);
-    const end = (this.#start + this.#length) % BUFFER_BYTES;
-    const first = Math.min(length, BUFFER_BYTES - end);
+    const { capacity } = this;
+    if (this.#length + length > capacity) throw new RangeError(`${length} bytes more in a full vsock buffer`);
+    const end = (this.#start + this.#length) % capacity;
+    const first = Math.min(length, capacity - end);
     libc.memmove(this.#address + end, from, first);
     libc.memmove(this.#address, from + first, length - first);
     this.#length += length;

@@ -1,9 +1,8 @@
 import { join } from "node:path";
 import type { BootTimes } from "../lab/baseline/boot-time.ts";
-import { needsLab } from "../lab/hardware.ts";
-import { runInLab } from "../lab/host.ts";
 import { guestAssets } from "../setup/guest-assets.ts";
 import type { Figure } from "./figure.ts";
+import { outputInLab } from "./lab-output.ts";
 
 const ROUNDS = 3;
 const TIMEOUT_MS = 10 * 60_000;
@@ -14,14 +13,7 @@ const SCRIPT = join(import.meta.dir, "../lab/baseline/print-boot-times.ts");
 export async function bootFigures(): Promise<Figure[]> {
   await guestAssets("6.12");
   const command = [process.execPath, SCRIPT, String(ROUNDS)];
-  let output = "";
-  if ((await needsLab()).emulated) {
-    const decoder = new TextDecoder();
-    const onOutput = (chunk: Uint8Array): void => {
-      output += decoder.decode(chunk, { stream: true });
-    };
-    await runInLab(command, { timeoutMs: TIMEOUT_MS, onOutput });
-  } else output = await new Response(Bun.spawn(command, { stderr: "inherit" }).stdout).text();
+  const output = await outputInLab(command, TIMEOUT_MS);
   const line = /^BOOT-TIMES (.*)$/m.exec(output)?.[1];
   if (line === undefined) throw new Error(`no boot times in: ${output}`);
   const [ours, microvm]: (BootTimes | undefined)[] = JSON.parse(line);

@@ -1,4 +1,4 @@
-// npm run bench [start|exits|block|net|memory|idle|rate-limits|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|net|vsock|memory|idle|rate-limits|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
@@ -13,12 +13,14 @@ import { memoryFigures } from "./memory.ts";
 import { netFigures } from "./net.ts";
 import { rateLimitFigures } from "./rate-limits.ts";
 import { startFigures } from "./start.ts";
+import { vsockFigures } from "./vsock.ts";
 
 const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   start: startFigures,
   exits: exitFigures,
   block: blockFigures,
   net: netFigures,
+  vsock: vsockFigures,
   memory: memoryFigures,
   idle: idleFigures,
   "rate-limits": rateLimitFigures,

@@ -80,6 +80,12 @@ describe("vsock", () => {
     expect(existsSync(host.path)).toBeFalse();
   });
 
+  test("every defect of descriptors and rings on every queue", async () => {
+    const outcome = await runOnVmm("hostile_queues", { cmdline: "rounds=5", extra: host.options });
+    expectPass(outcome);
+    expect(outcome.lines).toContain("vsock done");
+  });
+
   test.each(["SIGTERM", "SIGINT"] as const)("%s with open connections removes the socket", async (signal) => {
     const guest = await startGuest();
     const socket = await host.connect(ECHO_PORT);

@@ -1,6 +1,6 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import { signalEventFd } from "../../../host/eventfd.ts";
-import { mapAnonymous } from "../../../host/mmap.ts";
+import { mapAnonymous, munmap } from "../../../host/mmap.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { VsockMuxer } from "../../../vsock/muxer.ts";
 import { vsockHeader } from "../../../vsock/packet.ts";
@@ -19,7 +19,8 @@ export class VsockBackEnd implements IoClient {
   readonly #transmit: BackEndQueue;
   readonly #toGuest: ReceiveRing;
   readonly #fromGuest: TransmitRing;
-  readonly #header;
+  readonly #headerMemory = mapAnonymous(vsockHeader.size);
+  readonly #header = vsockHeader.at(this.#headerMemory);
 
   /** @throws SysError, RangeError when the wiring is not that of a socket device */
   constructor(loop: Pick<IoLoop, "watch">, wiring: VsockWiring, memory: GuestMemory) {
@@ -31,9 +32,7 @@ export class VsockBackEnd implements IoClient {
     this.#queues = device.queues;
     this.#receive = receive;
     this.#transmit = transmit;
-    const header = mapAnonymous(vsockHeader.size);
-    this.#header = vsockHeader.at(header);
-    this.#toGuest = new ReceiveRing(receive, header);
+    this.#toGuest = new ReceiveRing(receive, this.#headerMemory);
     const muxer = new VsockMuxer({ cid, listenFd, path, pairs: device.words });
     this.#muxer = muxer;
     this.#fromGuest = new TransmitRing(transmit, (packet, payload) => muxer.receive(packet, payload));
@@ -69,6 +68,8 @@ export class VsockBackEnd implements IoClient {
 
   close(): void {
     this.#muxer.close();
+    this.#fromGuest.close();
+    munmap(this.#headerMemory.address, this.#headerMemory.size);
   }
 
   #serve(): void {

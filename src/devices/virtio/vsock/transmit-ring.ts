@@ -1,6 +1,6 @@
 import { iovecTable } from "../../../host/iovec.ts";
 import { libc } from "../../../host/libc.ts";
-import { mapAnonymous } from "../../../host/mmap.ts";
+import { mapAnonymous, munmap } from "../../../host/mmap.ts";
 import { type Payload, type VsockHeader, vsockHeader } from "../../../vsock/packet.ts";
 import { NO_CHAIN } from "../queue/queue.ts";
 import type { BackEndQueue } from "../transport/back-end.ts";
@@ -38,6 +38,11 @@ export class TransmitRing implements Payload {
     }
     queue.publish();
     return true;
+  }
+
+  /** Gives back what was mapped here. */
+  close(): void {
+    munmap(this.#memory.address, this.#memory.size);
   }
 
   get bytes(): number {

@@ -2,7 +2,6 @@
 #pragma once
 #include "virtio.h"
 
-enum { VIRTIO_VSOCK = 19 };
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 enum { HOST_CID = 2, VSOCK_STREAM = 1 };
 enum {
