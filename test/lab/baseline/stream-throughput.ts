@@ -70,12 +70,25 @@ async function measure(way: Way, assets: GuestAssets, mib: number, rounds: numbe
   return result;
 }
 
-/** Our vsock, and TCP over a tap under QEMU, whose device model of it is in its own process as ours is. */
-export async function compareStreams(
-  assets: GuestAssets,
-  mib: number,
-  rounds: number,
-): Promise<{ readonly vsock: StreamThroughput; readonly tap: StreamThroughput }> {
+/** QEMU with the vsock device that is in the host's kernel. */
+const qemuVhostVsock: VmmDriver = {
+  ...qemuMicrovm,
+  name: "qemu-microvm-vhost-vsock",
+  command: (spec, runDir) => [...qemuMicrovm.command(spec, runDir), "-device", "vhost-vsock-pci,guest-cid=3"],
+};
+
+/** What is compared. */
+export interface StreamComparison {
+  /** Ours, with a Unix socket at the host's end. */
+  readonly vsock: StreamThroughput;
+  /** The same driver in the guest, served by the host's kernel. */
+  readonly vhostVsock: StreamThroughput;
+  /** TCP over a tap under QEMU, whose model of that device is in its own process as ours is. */
+  readonly tap: StreamThroughput;
+}
+
+/** Measures all of them, one after the other. */
+export async function compareStreams(assets: GuestAssets, mib: number, rounds: number): Promise<StreamComparison> {
   const folder = await mkdtemp(join(tmpdir(), "streams-"));
   try {
     const path = join(folder, "v");
@@ -85,6 +98,19 @@ export async function compareStreams(
         spec: { options: ["--vsock", `cid=3,socket=${path}`] },
         prepare: "true",
         listen: (port) => `UNIX-LISTEN:${path}_${port}`,
+        connect: (port) => `VSOCK-CONNECT:2:${port}`,
+        enter: [],
+      },
+      assets,
+      mib,
+      rounds,
+    );
+    const vhostVsock = await measure(
+      {
+        driver: qemuVhostVsock,
+        spec: {},
+        prepare: "true",
+        listen: (port) => `VSOCK-LISTEN:${port}`,
         connect: (port) => `VSOCK-CONNECT:2:${port}`,
         enter: [],
       },
@@ -107,7 +133,7 @@ export async function compareStreams(
       mib,
       rounds,
     );
-    return { vsock, tap };
+    return { vsock, vhostVsock, tap };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
