@@ -20,7 +20,7 @@ interface HostSide {
 }
 
 /**
- * Places a network device, each pair of queues on a thread of its own, and its control queue.
+ * Places a network device, each pair of queues on a thread of its own; the first serves the control queue as well.
  * @throws TapError, PasstError, SysError
  */
 export function placeNet(builder: PciBuilder, net: NetConfig): void {
@@ -30,9 +30,7 @@ export function placeNet(builder: PciBuilder, net: NetConfig): void {
   const { carrier, ...host } = net.user ? startUserNet(builder, id, net, mac) : openTaps(builder, id, net, pairs);
   const settings: NetSettings = { mac, pairs, queueSize: net.queue_size, ...host };
   const threads = Array.from({ length: pairs }, (_, pair) => builder.thread(`${id}_qp${pair}`));
-  const control = builder.thread(`${id}_ctrl`);
-  builder.ioThread = control;
-  const threadOf = (queue: number) => (queue === controlQueue(pairs) ? control : threads[Math.floor(queue / 2)]);
+  const threadOf = (queue: number) => threads[queue === controlQueue(pairs) ? 0 : Math.floor(queue / 2)];
   builder.generated = { mac: macText(mac) };
   const transport = builder.transport(id, netDevice(settings), threadOf);
   const device: NetWiring = { transport, settings, carrier, gates: pairGates(builder, net, pairs) };

@@ -58,11 +58,8 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
       const { VsockBackEnd } = await import("../../devices/virtio/vsock/back-end.ts");
       return ({ loop, memory }) => new VsockBackEnd(loop, entry.device, memory);
     }
-    case "net": {
-      const { NetControl } = await import("../../devices/virtio/net/control.ts");
-      return ({ loop, memory }) => new NetControl(loop, entry.device, memory);
-    }
     case "block":
+    case "net":
       return undefined;
   }
 }

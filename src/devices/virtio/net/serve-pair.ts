@@ -3,6 +3,7 @@ import { openCarrier } from "../../../net/open-carrier.ts";
 import type { ThreadControl } from "../../../threads/control.ts";
 import { IoLoop } from "../../io-loop.ts";
 import { BackEnd } from "../transport/back-end.ts";
+import { NetControl } from "./control.ts";
 import { ControlQueue } from "./control-queue.ts";
 import { type NetWiring, netDevice, receiveQueue, transmitQueue } from "./device.ts";
 import { QueuePair } from "./queue-pair.ts";
@@ -31,6 +32,8 @@ export function serveNetPair(
   try {
     const loop = new IoLoop(control);
     const early = pair === 1 ? new ControlQueue(backEnd, receive, wiring, () => undefined) : undefined;
+    // The driver says little there: a thread of its own would cost more than it is worth.
+    if (pair === 0) loop.add(new NetControl(loop, wiring, memory));
     loop.add(new QueuePair(loop, backEnd, pair, receive, transmit, carrier, memory, early, gates));
     serving();
     loop.run();
