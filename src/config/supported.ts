@@ -79,7 +79,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   member("--generic-vhost-user", "generic_vhost_user"),
   member("--device", "devices"),
   member("--user-device", "user_devices"),
-  member("--pvmemcontrol", "pvmemcontrol"),
   { feature: "--rng iommu", isUsed: ({ rng }) => rng.iommu },
   { feature: "--vsock iommu", isUsed: ({ vsock }) => vsock?.iommu === true },
 

@@ -12,6 +12,7 @@ const functions = {
   memset: { args: ["u64", "i32", "u64"], returns: FFIType.i64_fast },
   madvise: { args: ["u64", "u64", "i32"], returns: "i32" },
   mlock: { args: ["u64", "u64"], returns: "i32" },
+  munlock: { args: ["u64", "u64"], returns: "i32" },
   memfd_create: { args: ["u64", "u32"], returns: "i32" },
   ftruncate: { args: ["i32", "i64"], returns: "i32" },
   open: { args: ["u64", "i32", "u32"], returns: "i32" },

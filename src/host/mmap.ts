@@ -12,7 +12,17 @@ export const MapFlag = {
   POPULATE: 0x8000,
   HUGETLB: 0x40000,
 } as const;
-export const Madvise = { DONTNEED: 4, MERGEABLE: 12, HUGEPAGE: 14, NOHUGEPAGE: 15 } as const;
+export const Madvise = {
+  DONTNEED: 4,
+  FREE: 8,
+  REMOVE: 9,
+  MERGEABLE: 12,
+  UNMERGEABLE: 13,
+  HUGEPAGE: 14,
+  NOHUGEPAGE: 15,
+  DONTDUMP: 16,
+  PAGEOUT: 21,
+} as const;
 
 export const PAGE_SIZE = 4096;
 

@@ -13,6 +13,7 @@ import type { PciFunction } from "../devices/pci/function.ts";
 import { HostBridge } from "../devices/pci/host-bridge.ts";
 import type { PlainFunction } from "../devices/pci/plain-function.ts";
 import { PciSegment, type PciSegmentWiring } from "../devices/pci/segment.ts";
+import { Pvmemcontrol, type PvmemcontrolWiring } from "../devices/pvmemcontrol/device.ts";
 import { Pvpanic, type PvpanicWiring } from "../devices/pvpanic.ts";
 import { type BalloonWiring, balloonDevice } from "../devices/virtio/balloon/device.ts";
 import { type BlockWiring, blockDevice } from "../devices/virtio/block/device.ts";
@@ -25,6 +26,7 @@ import type { VirtioDevice } from "../devices/virtio/transport/device.ts";
 import { VirtioPciFunction } from "../devices/virtio/transport/virtio-pci.ts";
 import { type VsockWiring, vsockDevice } from "../devices/virtio/vsock/device.ts";
 import { type WatchdogWiring, watchdogDevice } from "../devices/virtio/watchdog/device.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { BlockRef } from "../threads/block-ref.ts";
 
 /** A virtio device in its slot, as plain data. */
@@ -42,6 +44,7 @@ export type VirtioWiring =
 /** Any other PCI function in its slot, as plain data. */
 export type PlainWiring =
   | { readonly kind: "pvpanic"; readonly slot: number; readonly device: PvpanicWiring }
+  | { readonly kind: "pvmemcontrol"; readonly slot: number; readonly device: PvmemcontrolWiring }
   | { readonly kind: "ivshmem"; readonly slot: number; readonly device: IvshmemWiring };
 
 /** Any PCI function that can be plugged into a slot, as plain data. */
@@ -73,6 +76,7 @@ interface PciHost {
   readonly router: MsiRouter;
   readonly ioEventFds: IoEventFds;
   readonly memorySlots: MemorySlots;
+  readonly ram: GuestMemory;
   readonly notify: NoticeListener;
 }
 
@@ -108,6 +112,8 @@ function plainFunction(wiring: PlainWiring, host: PciHost & { readonly mover: Ba
   switch (wiring.kind) {
     case "pvpanic":
       return new Pvpanic(wiring.device, host);
+    case "pvmemcontrol":
+      return new Pvmemcontrol(wiring.device, host);
     case "ivshmem":
       return new Ivshmem(wiring.device, host);
   }

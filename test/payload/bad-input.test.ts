@@ -611,7 +611,6 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--user-device": ["--memory", "shared=on", "--user-device", "socket=s"],
   "--watchdog": ["--watchdog"],
   "--pvpanic": ["--pvpanic"],
-  "--pvmemcontrol": ["--pvmemcontrol"],
   "--ivshmem": ["--ivshmem", "path=FIXTURES/disk.raw,size=1M"],
   "--vsock iommu": ["--vsock", "cid=3,socket=s,iommu=on"],
   "--rng iommu": ["--rng", "iommu=on"],

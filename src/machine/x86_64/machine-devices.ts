@@ -4,6 +4,7 @@ import type { MachineRequests } from "../../devices/lines.ts";
 import type { NoticeListener } from "../../devices/notices.ts";
 import { GsiRouting } from "../../hypervisor/kvm/gsi-routing.ts";
 import { KvmVm } from "../../hypervisor/kvm/vm.ts";
+import { GuestMemory } from "../../memory/guest-memory.ts";
 import { blockAt } from "../../threads/block-ref.ts";
 import { PciDevices } from "../pci-devices.ts";
 import { type MachineWiring, reachableMemory } from "./machine-wiring.ts";
@@ -32,7 +33,13 @@ export class MachineDevices {
       fill: (slot: number, gpa: number, size: number, hva: number) => vm.setMemoryRegion(slot, gpa, size, hva),
       clear: (slot: number) => vm.setMemoryRegion(slot, 0, 0, 0),
     };
-    this.pci = new PciDevices(wiring.pci, { router, ioEventFds, memorySlots, notify: services.notify });
+    this.pci = new PciDevices(wiring.pci, {
+      router,
+      ioEventFds,
+      memorySlots,
+      ram: new GuestMemory(wiring.ram),
+      notify: services.notify,
+    });
     const ejectSlot = (segment: number, slot: number): void => {
       if (segment === 0 && this.pci.eject(slot)) services.notify({ kind: "ejected", slot });
     };

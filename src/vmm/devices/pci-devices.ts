@@ -15,6 +15,7 @@ import { placeNet } from "./net.ts";
 import { PciSlots } from "./pci-slots.ts";
 import { PlacedDevice } from "./placed-device.ts";
 import { placePmem } from "./pmem.ts";
+import { placePvmemcontrol } from "./pvmemcontrol.ts";
 import { placePvpanic } from "./pvpanic.ts";
 import { placeRng } from "./rng.ts";
 import { placeRtc } from "./rtc.ts";
@@ -37,7 +38,7 @@ export class VmPciDevices implements Disposable {
    */
   constructor(config: VmConfig, segment: PciSegment, resources: Omit<PciResources, "ids" | "slots">) {
     const { console, disks = [], net: nets = [], rng, pmem = [] } = config;
-    const { vsock, balloon, watchdog, rtc, pvpanic, ivshmem } = config;
+    const { vsock, balloon, watchdog, rtc, pvmemcontrol, pvpanic, ivshmem } = config;
     this.#segment = segment;
     const single = [console, rng, vsock ?? {}, balloon ?? {}, rtc ?? {}, ivshmem ?? {}];
     const chosen: readonly Placement[] = [...single, ...disks, ...nets, ...pmem];
@@ -58,6 +59,7 @@ export class VmPciDevices implements Disposable {
       if (balloon !== undefined) add((builder) => placeBalloon(builder, balloon));
       if (watchdog) add(placeWatchdog);
       if (rtc !== undefined) add((builder) => placeRtc(builder, rtc));
+      if (pvmemcontrol !== undefined) add(placePvmemcontrol);
       if (pvpanic) add(placePvpanic);
       if (ivshmem !== undefined) add((builder) => placeIvshmem(builder, ivshmem));
     } catch (error) {

@@ -83,7 +83,6 @@ describe("refused by name", () => {
     ],
     [{ device: ["path=p"] }, "--device"],
     [{ memory: ["shared=on"], "user-device": ["socket=s"] }, "--user-device"],
-    [{ pvmemcontrol: [] }, "--pvmemcontrol"],
     [{ rng: ["iommu=on"] }, "--rng iommu"],
     [{ console: ["tty,iommu=on"] }, "--console iommu"],
     [{ landlock: [] }, "--landlock"],
