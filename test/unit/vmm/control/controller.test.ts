@@ -309,7 +309,7 @@ describe("failures", () => {
     await controller.create(decodeJson(vmSchema, "{}"));
     expect(await outcome(controller.boot())).toBe(ValidationError.name);
     await controller.delete();
-    await controller.create({ ...CONFIG, pvmemcontrol: {} });
+    await controller.create({ ...CONFIG, landlock_enable: true });
     expect(await outcome(controller.boot())).toBe(UNSUPPORTED);
   });
 });
