@@ -39,7 +39,7 @@ export const Errno = {
 export function errnoName(errno: number): string {
   // Loading the module takes more memory than all else here: only a thread with something to report pays for it.
   const { constants } = process.getBuiltinModule("node:os");
-  for (const [name, value] of Object.entries(constants.errno)) if (value === errno) return name;
+  for (const [name, value] of Object.entries({ ...constants.errno, ...Errno })) if (value === errno) return name;
   return `errno ${errno}`;
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { expectPass } from "./expect.ts";
 import { bridgedTaps, echoingTap, hasNetworkNamespaces, inNetworkNamespace } from "./netns.ts";
 import { type PayloadOutcome, PayloadProcess, resultNumber } from "./process.ts";
@@ -39,6 +40,13 @@ describe.if(hasNetworkNamespaces())("virtio-net", () => {
     });
     expectPass(outcome);
     expect(resultNumber(outcome, "sent")).toBeGreaterThan(5000);
+  });
+
+  test("a machine that is moved goes on, and announces where it is", async () => {
+    const command = [process.execPath, join(import.meta.dir, "net-move.ts")];
+    const outcome = await new PayloadProcess(inNetworkNamespace(bridgedTaps("a", "b"), command), TIMEOUT_MS).outcome();
+    expectPass(outcome);
+    expect(outcome.lines).toContain("READY");
   });
 
   test.each([1, 2])("a hostile guest: every defect of descriptors and rings on every queue, seed %d", async (seed) => {

@@ -1,10 +1,12 @@
 // virtio-net: two devices whose TAPs are bridged. Everything that is sent on the one has to come in on the other.
-// Parameters: mac and mtu of the first device (checked when given), pairs, csum=0 when offloads are off.
+// Parameters: mac and mtu of the first device (checked when given), pairs, csum=0 when offloads are off, move=1 when the
+// machine is moved once READY is printed, and a nonzero dword at guest address 4ff0 says that it has been.
 #include "runtime/net.h"
 
 #define WAIT_NS 5000000000
 #define ETHERTYPE 0x88b5  // local experiments (IEEE 802)
-#define BASE (NET_F_MAC | NET_F_STATUS | NET_F_MTU | NET_F_CTRL_VQ | NET_F_MQ)
+#define RAM_FLAG 0x4ff0
+#define BASE (NET_F_MAC | NET_F_STATUS | NET_F_MTU | NET_F_CTRL_VQ | NET_F_MQ | NET_F_GUEST_ANNOUNCE)
 #define OFFLOADS (NET_F_CSUM | NET_F_GUEST_CSUM | NET_F_CTRL_GUEST_OFFLOADS | NET_F_GUEST_TSO4 | NET_F_HOST_TSO4)
 
 static struct nic a, b;
@@ -334,6 +336,38 @@ static void check_reset(void) {
   }
 }
 
+static void expect_announcement(struct nic *from, struct nic *at) {
+  u32 got;
+  u64 deadline = now_ns() + WAIT_NS;
+  for (;;) {
+    u8 *in = net_receive(at, &got, WAIT_NS);
+    if (!in || now_ns() > deadline) fail("a device does not announce itself");
+    u8 *f = in + NET_HEADER;
+    bool announces = f[12] == 0x80 && f[13] == 0x35 && memcmp(f + 6, from->mac, 6) == 0;
+    if (announces) expect(got == 60 + NET_HEADER && memcmp(f + 22, from->mac, 6) == 0, "an announcement of %u bytes", got);
+    net_return(at, in);
+    if (announces) return;
+  }
+}
+
+// On another host everything goes on, but the network has to learn where the guest is now.
+static void check_move(void) {
+  u64 one = 1ull << 1, status = a.device.config + NET_CONFIG_STATUS;
+  expect(net_control(&b, NET_CTRL_OFFLOADS, 0, &one, 8) == NET_OK, "checksum offload cannot be set");
+  print("READY\n");
+  while (read32(RAM_FLAG) == 0) spin_ns(1000000);
+  expect(read16(status) == (NET_LINK_UP | NET_ANNOUNCE), "status %x after the move", read16(status));
+  expect_announcement(&a, &b);
+  expect_announcement(&b, &a);
+  expect(net_control(&a, NET_CTRL_ANNOUNCE, 0, NULL, 0) == NET_OK, "an acknowledgement is refused");
+  expect(read16(status) == NET_LINK_UP, "status %x after the acknowledgement", read16(status));
+  struct buffer piece = {frame, make_tcp(40000, 1000)};
+  net_send(&a, &piece, 1);
+  u32 frames = collect_tcp(40000, false);
+  expect(frames == 40, "offloads are forgotten: 40000 bytes came in as %u frames", frames);
+  check_frames("frames after the move");
+}
+
 void payload(void) {
   pairs = param_number("pairs", 1);
   mtu = param_number("mtu", 1500);
@@ -355,5 +389,6 @@ void payload(void) {
     check_reset();
   }
   check_frames("frames at last");
+  if (param_number("move", 0)) check_move();
   print("RESULT sent=%lu received=%lu features=%lx\n", sent, received, a.device.features);
 }
