@@ -62,7 +62,11 @@ async function measure(way: Way, assets: GuestAssets, mib: number, rounds: numbe
   };
   const median = async (hostSends: boolean): Promise<number> => {
     const rates: number[] = [];
-    for (let round = 0; round < rounds; round++) rates.push(mib / (await seconds(hostSends)));
+    // The first warms up and is not counted.
+    for (let round = 0; round <= rounds; round++) {
+      const rate = mib / (await seconds(hostSends));
+      if (round > 0) rates.push(rate);
+    }
     return rates.sort((a, b) => a - b)[Math.floor(rounds / 2)] ?? Number.NaN;
   };
   const result = { guestToHost: await median(false), hostToGuest: await median(true) };

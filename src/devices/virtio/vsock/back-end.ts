@@ -35,7 +35,11 @@ export class VsockBackEnd implements IoClient {
     this.#toGuest = new ReceiveRing(receive, this.#headerMemory);
     const muxer = new VsockMuxer({ cid, listenFd, path, pairs: device.words });
     this.#muxer = muxer;
-    this.#fromGuest = new TransmitRing(transmit, (packet, payload) => muxer.receive(packet, payload));
+    this.#fromGuest = new TransmitRing(transmit, (packet, payload) => {
+      muxer.receive(packet, payload);
+      // A guest that waits for credit goes on while the rest of its packets is served.
+      this.#send();
+    });
     loop
       .watch(muxer.fd, () => {
         muxer.poll();

@@ -52,6 +52,8 @@ export class ReceiveRing implements GuestReceiver {
       bytes -= part;
     }
     while (this.#held > used) this.#queue.ring?.unpop(this.#heads[--this.#held] ?? 0);
+    // The guest takes these while the next are read.
+    this.#queue.publish();
     return result;
   }
 
