@@ -1,5 +1,6 @@
 import { Epoll, EpollEvent } from "../host/epoll.ts";
 import { type ThreadControl, ThreadRequest } from "../threads/control.ts";
+import type { Departure } from "./departure.ts";
 
 /** Something that an I/O thread serves. */
 export interface IoClient {
@@ -45,11 +46,22 @@ export class Watch {
   }
 }
 
+interface RemovableClient {
+  readonly client: IoClient;
+  readonly departure: Departure;
+  readonly onLeft: () => void;
+  /** What it watched from the start. */
+  readonly watches: readonly Watch[];
+}
+
 /** The life of a thread that serves several devices of little traffic: it waits in epoll for all of them. */
 export class IoLoop {
   readonly #control: ThreadControl;
   readonly #epoll = new Epoll();
   readonly #clients: IoClient[] = [];
+  readonly #removable: RemovableClient[] = [];
+  /** Those that the client makes which is being made. */
+  #watchesOfClient: Watch[] | undefined;
   readonly #handlers: (((events: number) => void) | undefined)[] = [];
   /** Tokens of watches that are closed. */
   readonly #free: number[] = [];
@@ -72,7 +84,9 @@ export class IoLoop {
   watch(fd: number, handle: (events: number) => void): Watch {
     const token = this.#free.pop() ?? this.#handlers.length;
     this.#handlers[token] = handle;
-    return new Watch(this.#epoll, fd, token, this.#forget);
+    const watch = new Watch(this.#epoll, fd, token, this.#forget);
+    this.#watchesOfClient?.push(watch);
+    return watch;
   }
 
   /** Serves a client. To be called before `run`. */
@@ -80,11 +94,25 @@ export class IoLoop {
     this.#clients.push(client);
   }
 
+  /**
+   * Serves a client that may leave before the others. Then nothing is watched for it any more that it watched from the start.
+   * @param onLeft called when it has left
+   */
+  addRemovable(make: () => IoClient, departure: Departure, onLeft: () => void): void {
+    const watches: Watch[] = [];
+    this.#watchesOfClient = watches;
+    const client = make();
+    this.#watchesOfClient = undefined;
+    this.#removable.push({ client, departure, onLeft, watches });
+    this.add(client);
+  }
+
   /** Serves all clients until the thread is asked to stop: once in the loop's life. @throws whatever a client throws */
   run(): void {
     const control = this.#control;
     const clients = this.#clients;
     const wake = (): void => {
+      this.#letGo();
       for (const client of clients) client.wake();
     };
     this.watch(control.wakeFd, () => {
@@ -97,6 +125,8 @@ export class IoLoop {
       wake();
       while (control.request !== ThreadRequest.STOP) {
         if (control.request === ThreadRequest.PAUSE) {
+          // Whoever asked for that before waits for it, and would wait for as long as the VM is paused.
+          this.#letGo();
           for (const client of clients) client.pause();
           control.park();
           wake();
@@ -105,6 +135,19 @@ export class IoLoop {
     } finally {
       for (const client of clients) client.close?.();
       this.#epoll.close();
+    }
+  }
+
+  /** Stops serving the clients that are asked to leave. */
+  #letGo(): void {
+    for (const entry of this.#removable.filter(({ departure }) => departure.isAsked)) {
+      const { client, watches, onLeft } = entry;
+      this.#removable.splice(this.#removable.indexOf(entry), 1);
+      this.#clients.splice(this.#clients.indexOf(client), 1);
+      for (const watch of watches) watch.close();
+      client.pause();
+      client.close?.();
+      onLeft();
     }
   }
 }

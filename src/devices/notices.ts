@@ -5,6 +5,8 @@ export type PanicEvent = "panic" | "crash_loaded" | "unknown_event";
 export type GuestNotice =
   /** The thread has set itself up: from now on it serves its queues. */
   | { readonly kind: "serving" }
+  /** The thread does not serve that device any more, as it was asked to. */
+  | { readonly kind: "left"; readonly id: string }
   | { readonly kind: "virtio-device"; readonly event: "activated" | "reset"; readonly id: string }
   /** A device asks for the whole machine to be reset, from a thread that runs no vCPU. */
   | { readonly kind: "reset"; readonly id: string }

@@ -1,3 +1,4 @@
+import { Departure } from "../devices/departure.ts";
 import type { NoticeListener } from "../devices/notices.ts";
 import { isVirtio } from "../machine/pci-devices.ts";
 import type { QueueThread } from "./devices/builder.ts";
@@ -16,6 +17,8 @@ export class DeviceThreads {
   readonly #onNotice: NoticeListener;
   /** Those at work, and when their jobs are over. */
   readonly #jobs = new Map<VmThread, Promise<unknown>>();
+  /** Who waits for a device to leave a thread, by its id. */
+  readonly #leaving = new Map<string, () => void>();
   readonly #failure = Promise.withResolvers<never>();
 
   constructor(pool: ThreadPool, describe: DescribeJob, onNotice: NoticeListener) {
@@ -39,7 +42,7 @@ export class DeviceThreads {
   async startDevice({ wiring, queueThreads, ioThread }: PlacedDevice): Promise<void> {
     const starts = queueThreads.map((queueThread) => this.#startQueue(queueThread));
     if (ioThread !== undefined && isVirtio(wiring))
-      starts.push(this.startIo(ioThread, { devices: [wiring], platform: false }));
+      starts.push(this.startIo(ioThread, { devices: [{ wiring, departure: undefined }], platform: false }));
     await Promise.all(starts);
   }
 
@@ -69,6 +72,20 @@ export class DeviceThreads {
   async end(threads: readonly VmThread[]): Promise<void> {
     await this.#stop(threads);
     await Promise.all(threads.map(({ name }) => this.#pool.end(name)));
+  }
+
+  /**
+   * Has a device leave the thread that it shares with others, which must not be parked.
+   * @returns when the thread uses nothing of it any more
+   */
+  async letGo(thread: VmThread, { id, departure }: PlacedDevice): Promise<void> {
+    if (departure === undefined) return;
+    const left = Promise.withResolvers<void>();
+    this.#leaving.set(id, left.resolve);
+    new Departure(departure).ask();
+    thread.control.wake();
+    await left.promise;
+    this.#leaving.delete(id);
   }
 
   /** Ends the jobs of all threads, which wait for the next VM then. @throws ThreadError */
@@ -102,6 +119,7 @@ export class DeviceThreads {
     const serving = Promise.withResolvers<void>();
     let isServing = false;
     const job = run((notice) => {
+      if (notice.kind === "left") return this.#leaving.get(notice.id)?.();
       if (notice.kind !== "serving") return this.#onNotice(notice);
       isServing = true;
       serving.resolve();

@@ -30,6 +30,9 @@ export class Hotplug {
   /** The last of the changes under way. */
   #last: Promise<unknown> = Promise.resolve();
   #isOver = false;
+  readonly #over = Promise.withResolvers<void>();
+  /** Slots whose devices the guest gave up just before a pause. */
+  readonly #deferred: number[] = [];
 
   /** @param onRemoved told of each device that the guest gave up, when all that it held is free */
   constructor(vm: HotplugVm, onRemoved: (device: PlacedDevice) => void) {
@@ -81,9 +84,17 @@ export class Hotplug {
       const device = machine.pci.at(slot);
       // What is left when the VM is over goes with it.
       if (device === undefined || this.#isOver) return;
+      // A parked thread lets nothing go, and what comes next in turn cannot wait until it does.
+      if (device.departure !== undefined && this.#vm.isPaused) {
+        this.#deferred.push(slot);
+        return;
+      }
       this.#vm.quiesceVcpus();
       device.unplug();
+      const left = threads.letGo(machine.ioThread, device);
       await threads.end(device.threads);
+      await Promise.race([left, this.#over.promise]);
+      if (this.#isOver) return;
       machine.devices.platform.pciHotplug.forget(0, slot);
       machine.pci.remove(device);
       log.info(`the guest gave up ${device.id} in slot ${slot}`);
@@ -91,9 +102,15 @@ export class Hotplug {
     });
   }
 
+  /** The VM goes on after a pause. @throws ThreadError */
+  async resumed(): Promise<void> {
+    await Promise.all(this.#deferred.splice(0).map((slot) => this.ejected(slot)));
+  }
+
   /** Lets nothing begin any more. Settles when nothing is under way. */
   async close(): Promise<void> {
     this.#isOver = true;
+    this.#over.resolve();
     await this.#last;
   }
 

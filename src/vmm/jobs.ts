@@ -24,9 +24,16 @@ export interface VcpuJob extends JobBase {
   readonly ownCore: boolean;
 }
 
+/** A device among those that a thread serves. */
+export interface ServedDevice {
+  readonly wiring: VirtioWiring;
+  /** How it leaves before the others (`Departure`), if it may. */
+  readonly departure: BlockRef | undefined;
+}
+
 /** Serve all devices with little traffic. */
 export interface IoJob extends JobBase {
-  readonly devices: readonly VirtioWiring[];
+  readonly devices: readonly ServedDevice[];
   /** Whether these include the consoles and the platform's own devices: of one thread of a machine only. */
   readonly platform: boolean;
 }

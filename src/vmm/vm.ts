@@ -189,6 +189,7 @@ export class Vm {
     this.#paused = false;
     this.#threads?.resume();
     for (const thread of this.#vcpuThreads) thread.resume();
+    this.#hotplug?.resumed().catch(this.#asked.reject);
   }
 
   /** Plugs a device into the running or paused VM. @throws as `Hotplug.plug` */

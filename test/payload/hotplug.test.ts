@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { tryLockFile } from "../../src/host/file-lock.ts";
 import { ApiVmm } from "./api-vmm.ts";
+import { threadNames } from "./threads.ts";
 
 afterEach(() => Bun.gc(true));
 
@@ -179,6 +180,33 @@ test(`${ROUNDS} disks that come and go leave nothing behind`, async () => {
   const { mappedKib, ...counts } = vmm.resources;
   expect(warm).toMatchObject(counts);
   expect(mappedKib - warm.mappedKib).toBeLessThan(4 << 10);
+});
+
+test("devices that were there at boot leave the thread that they share, and the others go on", async () => {
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  const socket = join(vmm.folder, "vsock");
+  const vsock = { cid: 3, socket, id: "talk" };
+  const pmem = [{ file: diskFile(vmm, "pmem"), id: "keep" }];
+  vmm.put("vm.create", await vmm.config("hotplug", "", { vsock, pmem }));
+  vmm.put("vm.boot");
+  await vmm.guestLine("READY");
+  const threads = (): string[] => threadNames(vmm.process.pid);
+  expect(threads().filter((name) => /^(talk|keep)$/.test(name))).toEqual([]);
+  vmm.put("vm.remove-device", { id: "talk" });
+  vmm.put("vm.pause");
+  vmm.put("vm.resume");
+  await vmm.event("vm:device-removed");
+  expect(existsSync(socket)).toBe(false);
+  vmm.put("vm.remove-device", { id: "keep" });
+  await vmm.event("vm:device-removed", 2);
+  expect(Object.keys(vmm.info.device_tree)).not.toContain("keep");
+  // What comes later has a thread of its own, in the place and under the name of what has gone.
+  vmm.json("PUT", "vm.add-vsock", vsock);
+  expect(threads()).toContain("talk");
+  vmm.put("vm.reboot");
+  await vmm.guestLine("READY");
+  vmm.put("vm.power-button");
+  await vmm.guestLine("PASS");
 });
 
 test.each([1, 2])("four vCPUs eject and abuse what the host plugs in, seed %d", async (seed) => {

@@ -1,4 +1,5 @@
 import type { RateLimiterConfig } from "../../config/schema/rate-limiter.ts";
+import { Departure } from "../../devices/departure.ts";
 import type { Irqfd } from "../../devices/lines.ts";
 import type { BarKind } from "../../devices/pci/bar.ts";
 import type { BarAllocator } from "../../devices/pci/bar-allocator.ts";
@@ -97,6 +98,8 @@ export class PciBuilder {
   readonly owner: DisposableStack;
   /** The thread of the device's own that serves all its queues, if it has one. */
   ioThread: VmThread | undefined;
+  /** How the device leaves the thread that it shares with others, if it may. */
+  departure: BlockRef | undefined;
   /** What was made up for the device, so that its configuration can say it from now on. */
   generated: GeneratedConfig = {};
   /** Memory that the device gives the guest. */
@@ -154,8 +157,8 @@ export class PciBuilder {
 
   /**
    * A virtio device's transport: its block, BAR 0, interrupts and doorbells.
-   * @param threadOf the thread that serves a queue; without it, a device that can leave the machine has one thread, which
-   *   leaves with it, and all others share one
+   * @param threadOf the thread that serves a queue; without it, devices that are there at boot share one, and one that comes
+   *   later has a thread, which leaves with it
    * @throws BarSpaceError, OutOfInterruptsError, SysError
    */
   transport(
@@ -183,6 +186,10 @@ export class PciBuilder {
   }
 
   #ioThreadOf(id: string, device: VirtioDevice): VmThread {
+    if (this.arrival === "at-boot") {
+      if (isRemovable(device)) this.departure ??= this.block(Departure.size);
+      return this.resources.ioThread;
+    }
     if (!isRemovable(device)) return this.resources.ioThread;
     this.ioThread ??= this.thread(id);
     return this.ioThread;

@@ -3,8 +3,9 @@ import type { VmConfig } from "../../config/schema/vm.ts";
 import type { AddressRange, BarKind } from "../../devices/pci/bar.ts";
 import { BarAllocator } from "../../devices/pci/bar-allocator.ts";
 import type { PciSegment } from "../../machine/acpi/topology.ts";
-import { isVirtio, type VirtioWiring } from "../../machine/pci-devices.ts";
+import { isVirtio } from "../../machine/pci-devices.ts";
 import type { NewDevice } from "../control/device-kinds.ts";
+import type { ServedDevice } from "../jobs.ts";
 import { placeBalloon } from "./balloon.ts";
 import { type Arrival, type BarSpace, PciBuilder, type PciResources, type Placement } from "./builder.ts";
 import { placeConsole } from "./console.ts";
@@ -74,10 +75,10 @@ export class VmPciDevices implements Disposable {
   }
 
   /** Those that the thread of all devices with little traffic serves. */
-  get onIoThread(): readonly VirtioWiring[] {
+  get onIoThread(): readonly ServedDevice[] {
     return this.#placed
       .filter(({ threads }) => threads.length === 0)
-      .flatMap(({ wiring }) => (isVirtio(wiring) ? wiring : []));
+      .flatMap(({ wiring, departure }) => (isVirtio(wiring) ? { wiring, departure } : []));
   }
 
   /** The device with that identifier, or with that of its virtio-pci function. */

@@ -23,6 +23,8 @@ export class PlacedDevice implements Disposable {
   readonly queueThreads: readonly QueueThread[];
   /** The thread of its own that serves all its queues, if it has one. */
   readonly ioThread: VmThread | undefined;
+  /** How it leaves the thread that it shares with others, if it does and may. */
+  readonly departure: BlockRef | undefined;
   /** What was made up for it. */
   readonly generated: GeneratedConfig;
   /** Memory that it gives the guest. */
@@ -35,7 +37,7 @@ export class PlacedDevice implements Disposable {
 
   /** @param owned what has to be given back when the device is gone */
   constructor(
-    { queueThreads, ioThread, generated, memory, arena }: PciBuilder,
+    { queueThreads, ioThread, departure, generated, memory, arena }: PciBuilder,
     wiring: FunctionWiring,
     member: NewDevice["member"] | undefined,
     owned: DisposableStack,
@@ -44,6 +46,7 @@ export class PlacedDevice implements Disposable {
     this.member = member;
     this.queueThreads = queueThreads;
     this.ioThread = ioThread;
+    this.departure = departure;
     this.generated = generated;
     this.memory = memory;
     const bytes = encodeWiring(wiring);

@@ -1,5 +1,6 @@
 import { Chardev } from "../../devices/chardev/chardev.ts";
 import type { OutputWiring } from "../../devices/chardev/wiring.ts";
+import { Departure } from "../../devices/departure.ts";
 import { type IoClient, IoLoop } from "../../devices/io-loop.ts";
 import type { NoticeListener } from "../../devices/notices.ts";
 import { ConsoleBackEnd } from "../../devices/virtio/console/back-end.ts";
@@ -67,7 +68,7 @@ async function backEndOf(entry: VirtioWiring): Promise<((thread: IoThread) => Io
 serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
   const { machine, devices } = job;
   const { serial, tpm } = job.platform ? machine.platform : {};
-  const backEnds = await Promise.all(devices.map(backEndOf));
+  const backEnds = await Promise.all(devices.map(({ wiring }) => backEndOf(wiring)));
   // More of the machine is here only for a serial port that has input: most have none, and it takes memory.
   const serialPort = serial?.takesInput === true ? await import("./serial-port.ts") : undefined;
   const tpmBackEnd = tpm === undefined ? undefined : await import("../../devices/tpm/back-end.ts");
@@ -79,8 +80,20 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
     const chardevs = new Map(wirings.map((wiring) => [wiring.output.doorbell, new Chardev(loop, wiring)]));
     const chardev = (output: OutputWiring | undefined) => output && chardevs.get(output.doorbell);
     for (const client of chardevs.values()) loop.add(client);
-    for (const make of backEnds)
-      if (make !== undefined) loop.add(make({ loop, memory, ram: machine.ram, notify, chardev }));
+    const thread: IoThread = { loop, memory, ram: machine.ram, notify, chardev };
+    devices.forEach(({ wiring, departure }, i) => {
+      const make = backEnds[i];
+      if (make === undefined) return;
+      if (departure === undefined) loop.add(make(thread));
+      else {
+        const { id } = wiring.device.transport;
+        loop.addRemovable(
+          () => make(thread),
+          new Departure(departure),
+          () => notify({ kind: "left", id }),
+        );
+      }
+    });
     const serialEnd = chardev(serial?.output);
     if (serialPort !== undefined && serialEnd !== undefined) loop.add(serialPort.serialInput(machine, serialEnd));
     if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));

@@ -141,7 +141,10 @@ export class Guest {
     const epoll = new Epoll();
     const fd = this.#fds[1 + vector] ?? -1;
     epoll.add(fd, 0);
-    const raised = epoll.wait(timeoutMs, () => undefined);
+    const deadline = performance.now() + timeoutMs;
+    let raised = 0;
+    // A signal ends a wait early.
+    while (raised === 0 && performance.now() < deadline) raised = epoll.wait(timeoutMs, () => undefined);
     epoll.close();
     if (raised === 0) throw new Error(`no interrupt ${vector} within ${timeoutMs} ms`);
     drainEventFd(fd);
