@@ -119,8 +119,6 @@ export class IoLoop {
       control.drainWake();
       wake();
     }).set(EpollEvent.IN);
-    // The thread may not come back to its event loop, where garbage is collected, for as long as the VM runs.
-    Bun.gc(true);
     try {
       wake();
       while (control.request !== ThreadRequest.STOP) {

@@ -13,6 +13,7 @@ import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 import { openGate } from "./open-gate.ts";
+import { startServing } from "./serving.ts";
 
 /** What a back end is made from on the thread that serves it. */
 interface IoThread {
@@ -97,7 +98,7 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
     const serialEnd = chardev(serial?.output);
     if (serialPort !== undefined && serialEnd !== undefined) loop.add(serialPort.serialInput(machine, serialEnd));
     if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));
-    notify({ kind: "serving" });
+    startServing(notify);
     loop.run();
   });
 });

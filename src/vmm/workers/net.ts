@@ -5,12 +5,13 @@ import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { NetJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 import { openGate } from "./open-gate.ts";
+import { startServing } from "./serving.ts";
 
 serveJobs(async (job: NetJob, notify: NoticeListener): Promise<void> => {
   const { device, queue: pair } = job;
   const { receive, transmit } = device.gates[pair] ?? {};
   const gates = { receive: await openGate(receive), transmit: await openGate(transmit) };
-  const serving = (): void => notify({ kind: "serving" });
+  const serving = (): void => startServing(notify);
   onThread(job, (control) => {
     serveNetPair(device, pair, reachableMemory(job.machine), control, serving, gates);
   });

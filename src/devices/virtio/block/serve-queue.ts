@@ -30,8 +30,6 @@ export function serveBlockQueue(
   const disk = open({ engine, queue: index, depth: queueSize, segments: queueSize });
   const blockQueue = new BlockQueue(backEnd, queue, settings, disk, memory, control, gate);
   serving();
-  // The thread may not come back to its event loop, where garbage is collected, for as long as the VM runs.
-  Bun.gc(true);
   blockQueue.run();
   disk.close();
 }
