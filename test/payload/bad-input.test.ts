@@ -389,6 +389,16 @@ describe("--rng", () => {
   ]);
 });
 
+describe("--balloon, --rtc and --watchdog", () => {
+  const slot9 = ["--balloon", "size=1M,pci_device_id=9", "--rtc", "pci_device_id=9"];
+  refused([
+    ["all the RAM", () => vm("--memory", "size=64M", "--balloon", "size=64M"), /67108864 is not below the guest's RAM/],
+    ["less than nothing", () => vm("--balloon", "size=-1"), /expected a size in bytes/],
+    ["two in one slot", () => vm(...slot9), /PCI slot 9 .* is taken: give another pci_device_id/],
+    ["one id for two", () => vm("--balloon", "size=1M,id=x", "--rtc", "id=x"), /'x' is used twice/],
+  ]);
+});
+
 describe("--pmem", () => {
   const pmem = (name: string, more = ""): string[] =>
     vm("--pmem", `file=${name.startsWith("/") ? name : fixture(name)}${more}`);
@@ -604,13 +614,11 @@ const ASKING: Readonly<Record<string, readonly string[]>> = {
   "--fs": ["--memory", "shared=on", "--fs", "tag=t,socket=s"],
   "--pmem iommu": ["--pmem", "file=f,iommu=on"],
   "--vdpa": ["--vdpa", "path=p"],
-  "--balloon": ["--balloon", "size=1M"],
-  "--rtc": ["--rtc"],
+  "--balloon iommu": ["--balloon", "size=1M,iommu=on"],
+  "--rtc iommu": ["--rtc", "iommu=on"],
   "--generic-vhost-user": ["--memory", "shared=on", "--generic-vhost-user", "device_type=net,socket=s,queue_sizes=[2]"],
   "--device": ["--device", "path=p"],
   "--user-device": ["--memory", "shared=on", "--user-device", "socket=s"],
-  "--watchdog": ["--watchdog"],
-  "--pvpanic": ["--pvpanic"],
   "--ivshmem": ["--ivshmem", "path=FIXTURES/disk.raw,size=1M"],
   "--vsock iommu": ["--vsock", "cid=3,socket=s,iommu=on"],
   "--rng iommu": ["--rng", "iommu=on"],

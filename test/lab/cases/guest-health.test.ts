@@ -16,15 +16,15 @@ test(
       memoryMiB: 256,
       console: "hvc0",
       disks: [{ path: await programDisk("ping-watchdog"), readonly: true }],
+      // Left alone, it would stay as it is for ever.
+      cmdline: ["panic=0"],
       options: ["--pvpanic", "--watchdog", "--event-monitor", `path=${events}`],
     });
     await guest.ready();
     await installProgram(guest, "vda", "ping-watchdog");
     expect(await guest.run("ping-watchdog 3 1")).toBe("3 pings");
-    const died = performance.now();
     const report = await guest.reboot("echo c >/proc/sysrq-trigger");
     expect(report.wallMs).toBeGreaterThan(20_000);
-    expect(performance.now() - died).toBeLessThan(CASE_TIMEOUT_MS);
     const told = (await Bun.file(events).text())
       .split("\n\n")
       .filter((text) => text !== "")
