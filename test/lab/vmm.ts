@@ -26,6 +26,8 @@ export interface GuestSpec {
   readonly vcpus: number;
   readonly memoryMiB: number;
   readonly console: "hvc0" | "ttyS0";
+  /** What the other one of virtio console and serial port is connected to, for our own VMM. */
+  readonly otherConsole?: string;
   /** In order: the first is the guest's /dev/vda. */
   readonly disks: readonly DiskSpec[];
   /** Root file system, e.g. `/dev/vda1`; without it the guest stays in its initramfs. Read-only where the first disk is. */
@@ -109,7 +111,9 @@ export const cloudHypervisor: VmmDriver = {
       ],
       ...(disks.length === 0 ? [] : ["--disk", ...disks]),
       ...(spec.nets === undefined ? [] : ["--net", ...spec.nets.map(netOption)]),
-      ...(spec.console === "hvc0" ? ["--serial", "null", "--console", "tty"] : ["--serial", "tty", "--console", "off"]),
+      ...(spec.console === "hvc0"
+        ? ["--serial", spec.otherConsole ?? "null", "--console", "tty"]
+        : ["--serial", "tty", "--console", spec.otherConsole ?? "off"]),
       ...["-v", "--log-file", join(runDir, "vmm.log")],
       ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
       ...(spec.options ?? []),
