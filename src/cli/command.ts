@@ -13,7 +13,18 @@ import { print } from "./print.ts";
 export function cloudHypervisorCommand(run: (request: RunRequest) => number | Promise<number>) {
   return defineCommand({
     meta: { name: "cloud-hypervisor", version: buildVersion, description: "Runs a virtual machine" },
-    run: ({ rawArgs }): number | Promise<number> => {
+    run: async ({ rawArgs }): Promise<number> => {
+      const [first] = rawArgs;
+      // For shells and man, not for people: help does not name them, and no start of a VMM loads them.
+      if (first === "--completions" || first === "--man") {
+        const { shellText } = await import("./shell/shell-text.ts");
+        const { cloudHypervisorModel } = await import("./shell/program.ts");
+        const text = shellText(rawArgs, cloudHypervisorModel);
+        if (text !== undefined) {
+          print("stdout", text);
+          return 0;
+        }
+      }
       const commandLine = parseCommandLine(rawArgs, { columns: () => process.stdout.columns });
       if (commandLine.kind === "run") return run(commandLine.request);
       print(commandLine.stream, commandLine.text);

@@ -16,6 +16,7 @@ const PACKAGES = {
   ethtool: "ethtool",
   fdisk: "sfdisk",
   fio: "fio",
+  fish: "fish",
   gcc: "gcc",
   iperf3: "iperf3",
   iproute2: "ip",
@@ -23,6 +24,7 @@ const PACKAGES = {
   kmod: "depmod",
   "libtss2-tcti-device0": "/usr/lib/x86_64-linux-gnu/libtss2-tcti-device.so.0",
   lz4: "lz4",
+  mandoc: "mandoc",
   mtools: "mcopy",
   passt: "passt",
   "qemu-system-x86": "qemu-system-x86_64",
@@ -33,6 +35,7 @@ const PACKAGES = {
   "tpm2-tools": "tpm2",
   "util-linux": "lscpu",
   "xz-utils": "xz",
+  zsh: "zsh",
   zstd: "zstd",
 } as const satisfies Record<string, string>;
 

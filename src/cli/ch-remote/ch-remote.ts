@@ -3,6 +3,8 @@ import { UsageError } from "../arguments.ts";
 import { buildVersion } from "../build-version.ts";
 import { errorDebugText, failureText } from "../error-chain.ts";
 import { print } from "../print.ts";
+import { remoteModel } from "../shell/program.ts";
+import { shellText } from "../shell/shell-text.ts";
 import { parseRemoteArguments, type RemoteCommandLine } from "./arguments.ts";
 import { MissingArgumentError } from "./commands.ts";
 import { commandHelp, remoteHelp, USAGE_HINT } from "./help.ts";
@@ -98,6 +100,11 @@ export function chRemote(argv: readonly string[]): number {
   if (argv.length === 0) {
     print("stderr", remoteHelp());
     return USAGE;
+  }
+  const forShell = shellText(argv, remoteModel);
+  if (forShell !== undefined) {
+    print("stdout", forShell);
+    return SUCCESS;
   }
   try {
     const commandLine = parseRemoteArguments(argv);

@@ -1,0 +1,144 @@
+import { hostArch } from "../../config/arch.ts";
+import { type OptionSpec, optionsOf } from "../../config/options.ts";
+import { type Key, keysOf, type ObjectSchema } from "../../config/schema/object-schema.ts";
+import { COMMANDS, type Command } from "../ch-remote/commands.ts";
+
+/** What an option or an argument takes. */
+export interface ValueModel {
+  /** As help shows it. */
+  readonly label: string;
+  /** Words it can be; none when it can be anything. */
+  readonly choices: readonly string[];
+  readonly keys: readonly KeyModel[];
+  readonly many: boolean;
+  readonly optional: boolean;
+}
+
+/** A key of a value like `key=value,key=value`. */
+export interface KeyModel {
+  readonly name: string;
+  readonly doc: string;
+  /** As help shows it; empty for a key without a value. */
+  readonly label: string;
+  /** Words its value can be; none when it can be anything. */
+  readonly choices: readonly string[];
+  readonly defaultText: string | undefined;
+}
+
+export interface OptionModel {
+  /** With their dashes, the long one last. */
+  readonly names: readonly string[];
+  readonly doc: string;
+  readonly value: ValueModel | undefined;
+  readonly defaultText: string | undefined;
+}
+
+export interface ArgumentModel {
+  readonly name: string;
+  readonly doc: string;
+  readonly value: ValueModel;
+}
+
+export interface CommandModel {
+  readonly name: string;
+  readonly doc: string;
+  readonly options: readonly OptionModel[];
+  readonly positional: readonly ArgumentModel[];
+}
+
+/** The command line of a program, as completions and manual pages are made from it. */
+export interface ProgramModel {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: readonly OptionModel[];
+  readonly commands: readonly CommandModel[];
+}
+
+/** Paths are completed as such. */
+export const PATH_LABEL = "<path>";
+
+/** The words of a label like `<on|off>`; none of others. */
+function choicesOf(label: string): string[] {
+  const inner = /^<([a-z0-9_-]+(?:\|[a-z0-9_-]+)+)>$/.exec(label)?.[1];
+  return inner === undefined ? [] : inner.split("|");
+}
+
+const keyModel = ({ name, doc, label, defaultText }: Key): KeyModel => ({
+  name,
+  doc,
+  label,
+  choices: choicesOf(label),
+  defaultText,
+});
+
+const keyModels = (schema: ObjectSchema | undefined): KeyModel[] =>
+  schema === undefined
+    ? []
+    : keysOf(schema)
+        .filter((key) => !key.hidden && !key.replacedBy)
+        .map(keyModel);
+
+function optionModel(option: OptionSpec): OptionModel {
+  const { name, short, arity, doc, schema, choices = [], defaultText } = option;
+  const long = name.length === 1 ? `-${name}` : `--${name}`;
+  return {
+    names: short === undefined ? [long] : [`-${short}`, long],
+    doc,
+    defaultText,
+    value:
+      arity === "flag" || arity === "count"
+        ? undefined
+        : {
+            label: option.label ?? (schema === undefined ? choices.join("|") : "<keys>"),
+            choices,
+            keys: keyModels(schema),
+            many: arity === "many",
+            optional: arity === "optional",
+          },
+  };
+}
+
+function commandModel(name: string, { doc, arguments: given }: Command): CommandModel {
+  const models = given.map((argument) => ({
+    name: argument.name,
+    doc: argument.doc,
+    value: {
+      label: argument.schema === undefined ? "<value>" : "<keys>",
+      choices: [],
+      keys: keyModels(argument.schema),
+      many: false,
+      optional: argument.presence === "optional",
+    },
+  }));
+  return {
+    name,
+    doc,
+    options: models
+      .filter((model) => model.name.startsWith("--"))
+      .map((model) => ({ names: [model.name], doc: model.doc, value: model.value, defaultText: undefined })),
+    positional: models.filter((model) => !model.name.startsWith("--")),
+  };
+}
+
+/** The command line of `cloud-hypervisor`. */
+export const cloudHypervisorModel = (): ProgramModel => ({
+  name: "cloud-hypervisor",
+  summary: "runs a virtual machine for a modern cloud workload",
+  options: optionsOf(hostArch()).map(optionModel),
+  commands: [],
+});
+
+const SOCKET: ValueModel = { label: PATH_LABEL, choices: [], keys: [], many: false, optional: false };
+const REMOTE_OPTIONS: readonly OptionModel[] = [
+  { names: ["--api-socket"], doc: "socket of the VMM's API", value: SOCKET, defaultText: undefined },
+  { names: ["-h", "--help"], doc: "print help", value: undefined, defaultText: undefined },
+  { names: ["-V", "--version"], doc: "print the version", value: undefined, defaultText: undefined },
+];
+
+/** The command line of `ch-remote`. */
+export const remoteModel = (): ProgramModel => ({
+  name: "ch-remote",
+  summary: "controls a virtual machine monitor",
+  options: REMOTE_OPTIONS,
+  commands: Object.entries<Command>(COMMANDS).map(([name, command]) => commandModel(name, command)),
+});
