@@ -62,6 +62,11 @@ export class Ivshmem extends PlainFunction {
     this.#fillWhereMapped();
   }
 
+  /** @throws SysError */
+  override unplug(): void {
+    this.#slots.clear(this.#wiring.memorySlot);
+  }
+
   /** The registers read as 0. The memory is the guest's without an exit, but for the moment in which another vCPU moves it. */
   readBar(bar: number, access: BusAccess): void {
     if (bar !== REGISTERS) return;

@@ -164,6 +164,11 @@ export class PciDevices {
     return this.#segment.eject(slot);
   }
 
+  /** Frees the slot and addresses of an ejected function: `PciSegment.vacate`. */
+  vacate(slot: number): void {
+    this.#segment.vacate(slot);
+  }
+
   /** The function of the virtio device with that id. */
   virtio(id: string): VirtioPciFunction | undefined {
     const fn = this.function(id);

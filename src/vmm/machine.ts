@@ -136,10 +136,7 @@ export class Machine implements Disposable {
       chardevs: consoles.chardevs,
     };
     this.devices = new MachineDevices(this.wiring, { machine: NO_REQUESTS, notify: ignoreNotices, log: log.info });
-    for (const device of this.pci.placed) {
-      device.fn = this.devices.pci.make(device.wiring);
-      this.devices.pci.plug(device.slot, device.fn, device.encoded);
-    }
+    for (const device of this.pci.placed) this.#plug(device, false);
     if (saved === undefined) this.devices.reset();
     else this.devices.restore(saved);
     this.#resources = resources.move();
@@ -150,12 +147,17 @@ export class Machine implements Disposable {
    * @throws BarConflictError, SysError; the device is not connected then
    */
   plug(device: PlacedDevice): void {
-    const { pci, platform } = this.devices;
-    const fn = pci.make(device.wiring);
-    pci.plug(device.slot, fn, device.encoded, true);
-    device.fn = fn;
+    const { platform } = this.devices;
+    this.#plug(device, true);
     platform.pciHotplug.plugged(SEGMENT, device.slot);
     platform.ged.notify(GedEvent.PCI_HOTPLUG);
+  }
+
+  #plug(device: PlacedDevice, running: boolean): void {
+    const { pci } = this.devices;
+    const fn = pci.make(device.wiring);
+    pci.plug(device.slot, fn, device.encoded, running);
+    device.plugged(fn, () => pci.vacate(device.slot));
   }
 
   /** Asks the guest to give a device up. */

@@ -22,6 +22,8 @@ export class VmThread {
   readonly controlRef: BlockRef;
   /** The vCPU it runs, when it runs one. */
   vcpu: VcpuHandle | undefined;
+  /** It was asked to end its job, which nothing takes back. */
+  #stopped = false;
 
   /** @throws SysError, RangeError when the arena is full */
   constructor(name: string, arena: SharedArena) {
@@ -34,6 +36,7 @@ export class VmThread {
 
   /** Asks the thread to park; `waitParked` waits for it. */
   pause(): void {
+    if (this.#stopped) return;
     this.#ask(ThreadRequest.PAUSE);
   }
 
@@ -44,6 +47,7 @@ export class VmThread {
 
   /** Lets a parked thread go on. @throws ThreadStuckError */
   resume(): void {
+    if (this.#stopped) return;
     if (this.vcpu !== undefined) KvmVcpu.setImmediateExit(this.vcpu, false);
     this.control.ask(ThreadRequest.RUN);
     if (!this.control.waitFor(ThreadState.RUNNING, PARK_MS)) throw new ThreadStuckError(this.name, "resume");
@@ -51,6 +55,7 @@ export class VmThread {
 
   /** Asks the thread to end its job. */
   stop(): void {
+    this.#stopped = true;
     this.#ask(ThreadRequest.STOP);
   }
 

@@ -50,6 +50,9 @@ export abstract class PlainFunction implements PciFunction, StatefulDevice {
     this.#mover.remapped();
   }
 
+  /** Takes the function away from the guest for good. For the main thread, when no vCPU can reach it any more. */
+  unplug(): void {}
+
   readConfig(offset: number, size: number): number {
     this.#block.lock.acquire();
     const value = this.#config.read(offset, size);

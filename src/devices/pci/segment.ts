@@ -10,11 +10,20 @@ export const PCI_SLOTS = 32;
 
 const HIGH = 0x1_0000_0000;
 
+/** What a slot goes through, for functions that are plugged in. */
+const Occupancy = {
+  EMPTY: 0,
+  FILLED: 1,
+  /** The guest has ejected the function: no access finds it, but its addresses are not free yet. */
+  LEAVING: 2,
+  COUNT: 3,
+} as const;
+
 const segmentShared = struct("PCI segment", {
   lock: atomic32,
   /** Counts the changes of what is in the slots and of where BARs are mapped. */
   generation: atomic32,
-  /** By slot, how often it was filled or emptied: odd while it holds a function that was plugged in. */
+  /** By slot, how often what is in it has changed: what `Occupancy` says of that count's remainder. */
   occupancy: u32s(PCI_SLOTS),
   /** By slot, where the wiring of that function lies: address, low and high half, and bytes. */
   wirings: u32s(3 * PCI_SLOTS),
@@ -60,6 +69,8 @@ export class PciSegment implements BarMover {
   static readonly blockSize = segmentShared.size;
   readonly number: number;
   readonly #functions: (PciFunction | undefined)[] = new Array(PCI_SLOTS).fill(undefined);
+  /** By slot, what was ejected and still has its addresses. */
+  readonly #leaving: (PciFunction | undefined)[] = new Array(PCI_SLOTS).fill(undefined);
   readonly #apertures: Readonly<Record<BarKind, AddressRange>>;
   readonly #lock: Lock;
   readonly #shared: ViewOf<typeof segmentShared>;
@@ -96,7 +107,7 @@ export class PciSegment implements BarMover {
   /**
    * Plugs a function into a slot, 0 to 31, for all threads. The other ones make their own instance of its wiring.
    * @param fn this thread's instance
-   * @param wiring memory that stays until no thread can use the function any more, after `eject`
+   * @param wiring memory that stays as it is until `vacate`
    * @param connect maps the function's BARs where they are at power-on, once that is known to be free
    * @throws PciSlotError when the slot is taken, BarConflictError when an address of the function is, RangeError
    */
@@ -120,17 +131,16 @@ export class PciSegment implements BarMover {
 
   /**
    * Takes the function that was plugged into a slot away, for all threads: no access finds it from now on, while those that
-   * are under way on other threads may go on.
+   * are under way on other threads may go on. It keeps its addresses until `vacate`.
    * @returns whether there was one
    */
   eject(slot: number): boolean {
-    return this.#locked(() => {
-      const { occupancy } = this.#shared;
-      if (!isOccupied(occupancy[slot])) return false;
-      occupancy[slot] = (occupancy[slot] ?? 0) + 1;
-      this.remapped();
-      return true;
-    });
+    return this.#advance(slot, Occupancy.FILLED);
+  }
+
+  /** Frees the slot and the addresses of a function that was ejected. No thread may be at an access to it any more. */
+  vacate(slot: number): void {
+    this.#advance(slot, Occupancy.LEAVING);
   }
 
   /** The function in a slot. */
@@ -160,7 +170,8 @@ export class PciSegment implements BarMover {
     if (!this.allows(bar, address)) return false;
     return this.#locked(() => {
       this.#follow();
-      if (!this.#isFree(bar, address)) return false;
+      const isHere = this.#functions.some((fn) => fn?.bars.includes(bar));
+      if (!isHere || !this.#isFree(bar, address)) return false;
       bar.remap(address);
       this.remapped();
       return true;
@@ -205,7 +216,7 @@ export class PciSegment implements BarMover {
   /** Whether nothing of another function is in the way of a BAR. */
   #isFree(bar: Bar, address: number): boolean {
     const wanted = { base: address, length: bar.size };
-    return this.#functions.every(
+    return [...this.#functions, ...this.#leaving].every(
       (fn) =>
         fn === undefined ||
         ((fn.memory === undefined || !overlap(wanted, fn.memory)) &&
@@ -214,6 +225,18 @@ export class PciSegment implements BarMover {
               other === bar || !isMapped(other) || !overlap(wanted, { base: other.mapped, length: other.size }),
           )),
     );
+  }
+
+  /** Takes what is in a slot one step further, if it is where that is said. @returns whether it was */
+  #advance(slot: number, from: number): boolean {
+    return this.#locked(() => {
+      const { occupancy } = this.#shared;
+      const count = occupancy[slot] ?? 0;
+      if (count % Occupancy.COUNT !== from) return false;
+      occupancy[slot] = count + 1;
+      this.remapped();
+      return true;
+    });
   }
 
   #locked<T>(act: () => T): T {
@@ -235,7 +258,12 @@ export class PciSegment implements BarMover {
     if (generation === this.#followed) return;
     this.#shared.occupancy.forEach((occupancy, slot) => {
       if (occupancy === this.#occupancy[slot]) return;
-      this.#functions[slot] = isOccupied(occupancy) ? this.#make(this.#wiringAt(slot)) : undefined;
+      const seen = this.#occupancy[slot] ?? 0;
+      const state = occupancy % Occupancy.COUNT;
+      const known = occupancy === seen + 1 && state === Occupancy.LEAVING ? this.#functions[slot] : undefined;
+      const fn = state === Occupancy.EMPTY ? undefined : (known ?? this.#make(this.#wiringAt(slot)));
+      this.#functions[slot] = state === Occupancy.FILLED ? fn : undefined;
+      this.#leaving[slot] = state === Occupancy.LEAVING ? fn : undefined;
       this.#occupancy[slot] = occupancy;
     });
     this.#map();
@@ -258,8 +286,6 @@ export class PciSegment implements BarMover {
     this.#targets = found.map(({ target }) => target);
   }
 }
-
-const isOccupied = (occupancy: number | undefined): boolean => occupancy !== undefined && occupancy % 2 === 1;
 
 /** A BAR has no address until its function has been reset: no aperture starts at 0. */
 const isMapped = ({ mapped }: Bar): boolean => mapped !== 0;

@@ -100,6 +100,8 @@ export class PciBuilder {
   ioThread: VmThread | undefined;
   /** How the device leaves the thread that it shares with others, if it may. */
   departure: BlockRef | undefined;
+  /** Frees the device's addresses, when all that it had there is gone. */
+  vacate: () => void = () => undefined;
   /** What was made up for the device, so that its configuration can say it from now on. */
   generated: GeneratedConfig = {};
   /** Memory that the device gives the guest. */
@@ -113,6 +115,8 @@ export class PciBuilder {
     this.arrival = arrival;
     this.owner = owner;
     this.arena = owner.adopt(new SharedArena(ARENA_BYTES), (arena) => arena.close());
+    // Other threads look at what the device takes up in its blocks as long as it does.
+    owner.defer(() => this.vacate());
     this.descriptors = owner.adopt(new Descriptors(), (open) => open.close());
   }
 

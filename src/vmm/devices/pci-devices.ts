@@ -111,7 +111,10 @@ export class VmPciDevices implements Disposable {
     const at = this.#placed.indexOf(device);
     if (at >= 0) this.#placed.splice(at, 1);
     if (device.isRemovable) device[Symbol.dispose]();
-    else this.#retired.push(device);
+    else {
+      device.vacate();
+      this.#retired.push(device);
+    }
   }
 
   /** Gives everything back. */

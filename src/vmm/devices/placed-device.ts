@@ -31,17 +31,19 @@ export class PlacedDevice implements Disposable {
   readonly memory: readonly RamRegion[];
   /** The wiring in memory that all threads share. */
   readonly encoded: BlockRef;
-  /** The main thread's instance, once there is one. */
-  fn: MachineFunction | undefined;
+  readonly #builder: PciBuilder;
   readonly #owned: DisposableStack;
+  #fn: MachineFunction | undefined;
 
   /** @param owned what has to be given back when the device is gone */
   constructor(
-    { queueThreads, ioThread, departure, generated, memory, arena }: PciBuilder,
+    builder: PciBuilder,
     wiring: FunctionWiring,
     member: NewDevice["member"] | undefined,
     owned: DisposableStack,
   ) {
+    const { queueThreads, ioThread, departure, generated, memory, arena } = builder;
+    this.#builder = builder;
     this.wiring = wiring;
     this.member = member;
     this.queueThreads = queueThreads;
@@ -54,6 +56,22 @@ export class PlacedDevice implements Disposable {
     block.u8.set(bytes);
     this.encoded = refTo(block);
     this.#owned = owned;
+  }
+
+  /** The main thread's instance of the function, once it is in its slot. */
+  get fn(): MachineFunction | undefined {
+    return this.#fn;
+  }
+
+  /** The function is in its slot. @param vacate frees it: for when nothing of the device is at its addresses any more */
+  plugged(fn: MachineFunction, vacate: () => void): void {
+    this.#fn = fn;
+    this.#builder.vacate = vacate;
+  }
+
+  /** Frees the slot's addresses of a device that is gone for the guest, but keeps what it holds. */
+  vacate(): void {
+    this.#builder.vacate();
   }
 
   get id(): string {
@@ -100,7 +118,7 @@ export class PlacedDevice implements Disposable {
    * any more.
    */
   unplug(): void {
-    if (this.fn instanceof VirtioPciFunction) this.fn.unplug();
+    this.fn?.unplug();
   }
 
   [Symbol.dispose](): void {

@@ -138,6 +138,8 @@ export class VirtioPciFunction implements PciFunction, StatefulDevice {
    */
   unplug(): void {
     this.disconnect();
+    // An access that was under way at the ejection may have made a route anew.
+    this.#msix.disconnect();
     this.#threads.forEach((thread, i) => {
       this.#handover.recall(i, thread);
     });

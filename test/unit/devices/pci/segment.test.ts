@@ -259,10 +259,13 @@ describe("slots", () => {
       }
       expect(b.segment.eject(5)).toBe(true);
       expect(a.segment.eject(5)).toBe(false);
+      const next = new Probe(99, block(configSpaceState.size), a.segment, ...place);
+      expect(() => a.segment.plug(6, next, wiring)).toThrow(BarConflictError);
       for (const { mmio } of [a, b]) {
         expect(read(mmio, ECAM + 0x2_8000)).toBe(0xffff_ffff);
         expect(read(mmio, place[1] + 8)).toBe(0xffff_ffff);
       }
+      a.segment.vacate(5);
     }
   });
 
