@@ -153,7 +153,8 @@ const qemuMicrovmWith = (name: string, netBackEnd: QemuNetBackEnd): VmmDriver =>
     if (qemu === undefined) throw new SetupError("qemu-system-x86_64 is not installed");
     const disks = spec.disks.flatMap(({ path, readonly, serial }, i) => [
       "-drive",
-      `if=none,id=disk${i},format=raw,file=${path},readonly=${readonly === true ? "on" : "off"}`,
+      // Several guests may share what none of them writes, whatever VMM has it open.
+      `if=none,id=disk${i},format=raw,file=${path},${readonly === true ? "readonly=on,file.locking=off" : "readonly=off"}`,
       "-device",
       `virtio-blk-pci,drive=disk${i}${serial === undefined ? "" : `,serial=${serial}`}`,
     ]);

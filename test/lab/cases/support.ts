@@ -62,7 +62,11 @@ export class Workspace implements AsyncDisposable {
   }
 
   /** What a VMM reads, copied to where an ordinary user may read it too. */
-  async readableFor(id: number, source: GuestAssets): Promise<Required<Pick<GuestSpec, "assets" | "user">>> {
+  async readableFor(
+    id: number,
+    source: GuestAssets,
+    withTools = false,
+  ): Promise<Required<Pick<GuestSpec, "assets" | "user">>> {
     await chmod(this.dir, 0o755);
     const copy = async (path: string, name: string): Promise<string> => {
       await copyFile(path, this.path(name));
@@ -73,6 +77,7 @@ export class Workspace implements AsyncDisposable {
       ...source,
       kernel: { ...kernel, vmlinux: await copy(kernel.vmlinux, "vmlinux") },
       initramfs: await copy(source.initramfs, "initramfs"),
+      ...(withTools ? { toolsDisk: await copy(source.toolsDisk, "tools.raw") } : {}),
     };
     return { assets, user: { id, binary: await copy(cloudHypervisorBinary, "cloud-hypervisor") } };
   }
