@@ -1,4 +1,4 @@
-// npm run bench [start|exits|block|net|vsock|memory|idle|rate-limits|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|net|vsock|memory|idle|rate-limits|boot|tcp|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
@@ -13,6 +13,7 @@ import { memoryFigures } from "./memory.ts";
 import { netFigures } from "./net.ts";
 import { rateLimitFigures } from "./rate-limits.ts";
 import { startFigures } from "./start.ts";
+import { tcpFigures } from "./tcp.ts";
 import { vsockFigures } from "./vsock.ts";
 
 const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   idle: idleFigures,
   "rate-limits": rateLimitFigures,
   boot: bootFigures,
+  tcp: tcpFigures,
   api: apiFigures,
   fuzz: fuzzFigures,
 };
