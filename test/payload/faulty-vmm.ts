@@ -10,7 +10,7 @@ import { isTerminal } from "../../src/host/tty.ts";
  * call. The faults of the main thread are errors that nobody catches.
  */
 const FAULTS: Readonly<Record<string, () => void>> = {
-  vcpu: () => takeDescriptor(/^anon_inode:kvm-vcpu/),
+  vcpu: () => takeDescriptor(/^anon_inode:kvm-vcpu:/),
   block: () => takeDescriptor(/^anon_inode:\[io_uring\]/),
   io: () => takeDescriptor(/^anon_inode:\[eventpoll\]/),
   listener: () => {
