@@ -19,8 +19,7 @@ static u64 next_random(void) {
 
 static u32 below(u32 limit) { return next_random() % limit; }
 
-static void send(u32 port, u32 host_port, u16 op, u32 length, u32 forwarded) {
-  struct vsock_header *packet = vsock_wait_room(&vsock);
+static void send_packet(struct vsock_header *packet, u32 port, u32 host_port, u16 op, u32 length, u32 forwarded) {
   packet->src_port = port;
   packet->dst_port = host_port;
   packet->op = op;
@@ -28,6 +27,10 @@ static void send(u32 port, u32 host_port, u16 op, u32 length, u32 forwarded) {
   packet->buf_alloc = BUFFER;
   packet->fwd_cnt = forwarded;
   vsock_send(&vsock, packet, length);
+}
+
+static void send(u32 port, u32 host_port, u16 op, u32 length, u32 forwarded) {
+  send_packet(vsock_wait_room(&vsock), port, host_port, op, length, forwarded);
 }
 
 // Waits for a packet of that stream and operation, passing over all others but resets of the stream; returns its length.
@@ -55,7 +58,7 @@ static void expect_service(void) {
   await(port, VSOCK_RESPONSE, NULL, NULL);
   struct vsock_header *packet = vsock_wait_room(&vsock);
   for (u32 i = 0; i < 10000; i++) ((u8 *)(packet + 1))[i] = i * 3 + port;
-  send(port, ECHO, VSOCK_RW, 10000, 0);
+  send_packet(packet, port, ECHO, VSOCK_RW, 10000, 0);
   while (total < 10000) {
     u32 length = await(port, VSOCK_RW, back, NULL);
     for (u32 i = 0; i < length; i++) expect(back[i] == (u8)((total + i) * 3 + port), "byte %u is wrong", total + i);
