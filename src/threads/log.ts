@@ -85,5 +85,32 @@ export function logger(target: string): Logger {
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), trace: at("trace") };
 }
 
+/** Records that a guest can bring about, in a second of one thread. */
+const GUEST_RECORDS = 10;
+const WINDOW_MS = 1000;
+
+/**
+ * A logger for what a guest can bring about as often as it likes: a few records a second go into the log, and then how many
+ * more there were.
+ * @param now milliseconds of a clock
+ */
+export function guestLogger(target: string, now: () => number = () => performance.now()): Logger {
+  let windowStart = Number.NEGATIVE_INFINITY;
+  let count = 0;
+  const at =
+    (level: LogLevel) =>
+    (message: LogMessage): void => {
+      if (!isLogged(level)) return;
+      const time = now();
+      if (time - windowStart >= WINDOW_MS) {
+        if (count > GUEST_RECORDS) write("warn", target, `${count - GUEST_RECORDS} more records were left out`);
+        windowStart = time;
+        count = 0;
+      }
+      if (++count <= GUEST_RECORDS) logRecord(level, target, message);
+    };
+  return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), trace: at("trace") };
+}
+
 /** The logger of the VMM as a whole. */
 export const log = logger("vmm");

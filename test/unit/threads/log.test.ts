@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isLogged, logger, logRecord, setLogger } from "../../../src/threads/log.ts";
+import { guestLogger, isLogged, logger, logRecord, setLogger } from "../../../src/threads/log.ts";
 import { fdSink } from "../../../src/threads/log-sink.ts";
 import {
   compileLogTemplate,
@@ -120,6 +120,26 @@ describe("logger", () => {
   afterEach(() => {
     records.length = 0;
     set("error", "");
+  });
+
+  test("a guest gets a few records a second, and then how many there were more", () => {
+    let now = 5000;
+    set("warn", "{location} {msg};");
+    const log = guestLogger("virtio", () => now);
+    for (let i = 0; i < 1000; i++) {
+      log.error(`bad ring ${i}`);
+      log.debug("not counted");
+    }
+    expect(records).toHaveLength(10);
+    now += 999;
+    log.warn("still");
+    expect(records).toHaveLength(10);
+    now += 1;
+    log.warn("again");
+    expect(records.slice(10).map((record) => record.trim())).toEqual([
+      "virtio 991 more records were left out;",
+      "virtio again;",
+    ]);
   });
 
   test("logs what is grave enough", () => {

@@ -2,7 +2,7 @@ import type { Disk } from "../../../block/disk.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
 import { type ThreadControl, ThreadRequest } from "../../../threads/control.ts";
-import { logger } from "../../../threads/log.ts";
+import { guestLogger } from "../../../threads/log.ts";
 import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import type { DescriptorChain } from "../queue/descriptor-chain.ts";
 import { NO_CHAIN, type Queue } from "../queue/queue.ts";
@@ -26,7 +26,7 @@ import {
 } from "./protocol.ts";
 import { RequestStats } from "./request-stats.ts";
 
-const log = logger("block");
+const log = guestLogger("block");
 
 const WRITEBACK = blockConfig.offsets.writeback;
 /** The length of a used element for a chain that is no request. */

@@ -4,14 +4,14 @@ import { signalEventFd } from "../../../host/eventfd.ts";
 import { iovecTable } from "../../../host/iovec.ts";
 import { errno, libc } from "../../../host/libc.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
-import { logger } from "../../../threads/log.ts";
+import { guestLogger } from "../../../threads/log.ts";
 import type { IoClient, IoLoop, Watch } from "../../io-loop.ts";
 import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import { NO_CHAIN } from "../queue/queue.ts";
 import { BackEnd, type BackEndQueue } from "../transport/back-end.ts";
 import { type RngWiring, rngDevice } from "./device.ts";
 
-const log = logger("virtio-rng");
+const log = guestLogger("virtio-rng");
 
 /** A chain gets at most this much at a time, since generating it holds up the thread. */
 const MAX_BYTES = 65536;

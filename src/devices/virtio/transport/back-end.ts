@@ -1,6 +1,6 @@
 import { drainEventFd, signalEventFd } from "../../../host/eventfd.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
-import { logger } from "../../../threads/log.ts";
+import { guestLogger } from "../../../threads/log.ts";
 import { MsixVectors } from "../../pci/msix.ts";
 import { NO_CHAIN, Queue } from "../queue/queue.ts";
 import { QueueError } from "../queue/queue-error.ts";
@@ -11,7 +11,7 @@ import { needReset, notifyConfigChange } from "./notifications.ts";
 import { type QueueState, TransportBlock, type TransportState } from "./state.ts";
 import type { VirtioPciWiring } from "./wiring.ts";
 
-const log = logger("virtio");
+const log = guestLogger("virtio");
 
 const HIGH = 0x1_0000_0000;
 

@@ -1,7 +1,7 @@
 import { signalEventFd } from "../../../host/eventfd.ts";
 import { blockAt } from "../../../threads/block-ref.ts";
 import { ThreadControl } from "../../../threads/control.ts";
-import { logger } from "../../../threads/log.ts";
+import { guestLogger } from "../../../threads/log.ts";
 import { BusAccess } from "../../bus.ts";
 import type { StatefulDevice } from "../../device.ts";
 import type { IoEventFds } from "../../io-event-fds.ts";
@@ -20,7 +20,7 @@ import { needReset, notifyConfigChange } from "./notifications.ts";
 import { DeviceStatus, TransportBlock, type TransportState } from "./state.ts";
 import type { VirtioPciWiring } from "./wiring.ts";
 
-const log = logger("virtio");
+const log = guestLogger("virtio");
 
 /** How long a vCPU waits for the back end at a reset. Afterwards the driver sees the reset by polling (4.1.4.3.2). */
 const RESET_PATIENCE_MS = 1000;
