@@ -113,7 +113,8 @@ export class Machine implements Disposable {
         irqfds,
         memorySlots,
         deviceMemory: new DeviceMemory(deviceMemory),
-        vmOwner: resources,
+        // A stack of its own: `resources` is another one when devices come later.
+        vmOwner: resources.use(new DisposableStack()),
         ioThread: this.ioThread,
         consoles,
         linkDown: (id) => this.devices.pci.virtio(id)?.changeState(NetState.LINK_DOWN, 1),

@@ -202,7 +202,9 @@ test("devices that were there at boot leave the thread that they share, and the 
   expect(Object.keys(vmm.info.device_tree)).not.toContain("keep");
   // What comes later has a thread of its own, in the place and under the name of what has gone.
   vmm.json("PUT", "vm.add-vsock", vsock);
+  vmm.json("PUT", "vm.add-pmem", pmem[0]);
   expect(threads()).toContain("talk");
+  expect(threads()).toContain("keep");
   vmm.put("vm.reboot");
   await vmm.guestLine("READY");
   vmm.put("vm.power-button");
