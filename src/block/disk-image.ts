@@ -15,6 +15,7 @@ import {
   fileTopology,
   SECTOR_BYTES,
 } from "./topology.ts";
+import { fixedVhdSize } from "./vhd-footer.ts";
 
 /** How an image is to be opened. */
 export interface DiskImageOptions {
@@ -46,7 +47,19 @@ export interface RawFile {
   readonly endsInZeroes: boolean;
 }
 
-/** An opened raw image: plain data, so that every thread that serves the disk can be given it. */
+/** An image file that is open, and how it is to be used. */
+export interface ImageOpenOptions extends DiskImageOptions {
+  readonly file: Omit<RawFile, "endsInZeroes">;
+  /** Bytes of the file. */
+  readonly fileSize: number;
+  readonly identity: BigIntStats;
+  /** Gets what the user should know. */
+  readonly warnings: string[];
+  /** Takes over what has to be given back when the image is closed. */
+  readonly resources: DisposableStack;
+}
+
+/** An opened image whose bytes, from the first on, are those of the disk (raw, fixed VHD): plain data, so that every thread that serves the disk can be given it. */
 export interface RawImage extends RawFile {
   readonly kind: "raw";
   readonly readonly: boolean;
@@ -55,6 +68,8 @@ export interface RawImage extends RawFile {
   readonly topology: DiskTopology;
   /** Whether ranges can be given back and zeroed without writing. */
   readonly canBeSparse: boolean;
+  /** Whether the disk can get another size: not where something follows it in the file. */
+  readonly canBeResized: boolean;
 }
 
 /** An opened image: plain data, so that every thread that serves the disk can be given it. */
@@ -91,16 +106,20 @@ export class DiskImage {
     const fileSize = isDevice ? blockDeviceSize(cachedFd) : Number(stat.size);
     if (fileSize === undefined) throw new DiskImageError(path, "is a block device that does not tell its size");
     this.format = checkFormat(options, detectFormat(path, cachedFd, fileSize), warnings);
-    this.protectFirstSector = options.format === undefined && this.format === "raw";
+    this.protectFirstSector = options.format === undefined && isByteForByte(this.format);
     if (this.format === "raw") checkSize(path, fileSize);
     lockImage(path, cachedFd, readonly, lockLength(options, stat, fileSize));
     const fd = direct ? resources.adopt(openImageFile(path, readonly, constants.O_DIRECT, stat), closeSync) : cachedFd;
     const alignment = direct ? (isDevice ? blockDeviceTopology(fd).logicalBlock : directAlignment(fd)) : 1;
     const file = { fd, cachedFd, isDevice, alignment };
-    this.image =
-      this.format === "qcow2"
-        ? openQcow2({ ...options, file, fileSize, identity: stat, warnings, resources })
-        : rawImage(options, file, fileSize, warnings);
+    this.image = openFormat(this.format, {
+      ...options,
+      file,
+      fileSize,
+      identity: stat,
+      warnings,
+      resources,
+    });
     this.defaultSerial = `${stat.dev}${stat.rdev}${stat.ino}`.slice(0, SERIAL_BYTES).padEnd(SERIAL_BYTES, "0");
     this.#resources = resources.move();
   }
@@ -111,13 +130,25 @@ export class DiskImage {
   }
 }
 
-function rawImage(
-  { path, readonly, sparse }: DiskImageOptions,
-  file: Omit<RawFile, "endsInZeroes">,
-  size: number,
-  warnings: string[],
-): RawImage {
-  const { fd, cachedFd, isDevice, alignment } = file;
+/** Formats that every program can write: their images have the disk's first bytes at the file's start. */
+type ByteForByteFormat = "raw" | "vhd";
+type OpenableFormat = ByteForByteFormat | "qcow2";
+
+const isByteForByte = (format: ImageFormat): format is ByteForByteFormat => format === "raw" || format === "vhd";
+
+function openFormat(format: OpenableFormat, options: ImageOpenOptions): OpenedImage {
+  switch (format) {
+    case "raw":
+      return rawImage(options);
+    case "vhd":
+      return vhdImage(options);
+    case "qcow2":
+      return openQcow2(options);
+  }
+}
+
+function rawImage({ path, readonly, sparse, file, fileSize: size, warnings }: ImageOpenOptions): RawImage {
+  const { cachedFd, isDevice } = file;
   if (!readonly && !isDevice && !sparse) {
     const error = preallocate(cachedFd, size);
     if (error !== 0) warnings.push(`cannot allocate the space of ${path} in advance: ${errnoName(error)}`);
@@ -128,20 +159,42 @@ function rawImage(
     endsInZeroes: false,
     readonly,
     size,
-    topology: isDevice ? blockDeviceTopology(fd) : fileTopology(Math.max(alignment, SECTOR_BYTES)),
+    topology: topologyOf(file),
     canBeSparse: !readonly && (isDevice || canBeSparse(cachedFd, size)),
+    canBeResized: !readonly,
   };
 }
 
-function checkFormat({ path, format: given }: DiskImageOptions, found: ImageFormat, warnings: string[]): ImageFormat {
+/** The footer lies behind the disk's end, where no request gets to. */
+function vhdImage({ path, readonly, file, fileSize }: ImageOpenOptions): RawImage {
+  return {
+    kind: "raw",
+    ...file,
+    endsInZeroes: false,
+    readonly,
+    size: fixedVhdSize(path, file.cachedFd, fileSize),
+    topology: topologyOf(file),
+    canBeSparse: false,
+    canBeResized: false,
+  };
+}
+
+const topologyOf = ({ fd, isDevice, alignment }: ImageOpenOptions["file"]): DiskTopology =>
+  isDevice ? blockDeviceTopology(fd) : fileTopology(Math.max(alignment, SECTOR_BYTES));
+
+function checkFormat(
+  { path, format: given }: DiskImageOptions,
+  found: ImageFormat,
+  warnings: string[],
+): OpenableFormat {
   if (given !== undefined && given !== found)
     throw new DiskImageError(path, `is a ${found} image, not ${given}: correct image_type`);
-  if (found !== "raw" && found !== "qcow2")
+  if (found !== "qcow2" && !isByteForByte(found))
     throw new DiskImageError(path, `is a ${found} image, which is not supported yet: convert it to raw`);
-  if (given === undefined && found === "raw")
+  if (given === undefined && isByteForByte(found))
     warnings.push(
-      `${path} is taken for a raw image since image_type is not given, which is deprecated; ` +
-        "the guest cannot write its first sector: use image_type=raw",
+      `${path} is taken for a ${found} image since image_type is not given, which is deprecated; ` +
+        `the guest cannot write its first sector: use image_type=${found}`,
     );
   return found;
 }

@@ -30,7 +30,10 @@ export function resizeImage(image: OpenedImage, bytes: number, sparse: boolean):
     }
 }
 
-function resizeFile({ cachedFd: fd, isDevice }: RawImage, bytes: number, sparse: boolean): void {
+function resizeFile(image: RawImage, bytes: number, sparse: boolean): void {
+  const { cachedFd: fd, isDevice, canBeResized } = image;
+  if (!canBeResized)
+    throw new ImageSizeError(`a VHD image keeps its size of ${image.size} bytes: convert it to raw or qcow2`);
   if (isDevice) {
     const size = blockDeviceSize(fd);
     if (size === bytes) return;

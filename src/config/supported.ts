@@ -65,7 +65,8 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   disk("vhost_user", ({ vhost_user }) => vhost_user),
   disk("socket", ({ vhost_socket }) => vhost_socket !== undefined),
-  disk("image_type other than raw and qcow2", ({ image_type }) => !["Raw", "Qcow2", "Unknown"].includes(image_type)),
+  disk("image_type=vhdx", ({ image_type }) => image_type === "Vhdx"),
+  disk("image_type=vmdk", ({ image_type }) => image_type === "FlatVmdk"),
   disk("iommu", ({ iommu }) => iommu),
 
   net("vhost_user", ({ vhost_user }) => vhost_user),

@@ -85,6 +85,22 @@ describe("virtio-blk", () => {
     expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
   });
 
+  test("VHD: every request, error and ring wrap; the footer stays", async () => {
+    const image = path("disk.vhd");
+    const options = ["-O", "vpc", "-o", "subformat=fixed,force_size=on"];
+    qemuImg("convert", "-q", "-f", "raw", ...options, await makeDisk("before.raw", 0x11), image);
+    const footer = (await Bun.file(image).bytes()).subarray(DISK_BYTES);
+    const outcome = await runOnVmm("blkcheck", {
+      cmdline: "id=payload-disk",
+      extra: ["--disk", `path=${image},image_type=vhd,serial=payload-disk`],
+    });
+    expectPass(outcome);
+    const written = await Bun.file(image).bytes();
+    expect(written.subarray(2048 * SECTOR, 2176 * SECTOR)).toEqual(expectedTail());
+    expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
+    expect(written.subarray(DISK_BYTES)).toEqual(footer);
+  });
+
   test("qcow2: several queues on several vCPUs, none of which loses what another one writes", async () => {
     const image = path("queues.qcow2");
     qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", image, String(DISK_BYTES));

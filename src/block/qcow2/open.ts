@@ -2,7 +2,7 @@ import { type BigIntStats, closeSync, fstatSync, readSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { scratch } from "../../host/scratch.ts";
 import { logger } from "../../threads/log.ts";
-import type { RawFile } from "../disk-image.ts";
+import type { ImageOpenOptions } from "../disk-image.ts";
 import { DiskImageError } from "../image-error.ts";
 import { detectFormat, type ImageFormat } from "../image-format.ts";
 import { openImageFile } from "../open-file.ts";
@@ -18,25 +18,8 @@ const log = logger("qcow2");
 /** Images below an image, at most. */
 export const MAX_BACKING_DEPTH = 10;
 
-/** An image file that is open, and how it is to be used. */
-export interface Qcow2OpenOptions {
-  readonly path: string;
-  readonly readonly: boolean;
-  readonly sparse: boolean;
-  readonly backingFiles: boolean;
-  readonly queues: number;
-  readonly file: Omit<RawFile, "endsInZeroes">;
-  /** Bytes of the file. */
-  readonly fileSize: number;
-  readonly identity: BigIntStats;
-  /** Gets what the user should know. */
-  readonly warnings: string[];
-  /** Takes over what has to be given back when the image is closed. */
-  readonly resources: DisposableStack;
-}
-
 /** Opens the qcow2 image in a file. @throws DiskImageError saying what to do */
-export function openQcow2(options: Qcow2OpenOptions): Qcow2Image {
+export function openQcow2(options: ImageOpenOptions): Qcow2Image {
   const { path, readonly, file, fileSize, queues, resources, warnings } = options;
   const header = readHeader(path, file.cachedFd, fileSize);
   if (header.size === 0 || header.size % SECTOR_BYTES !== 0)
@@ -65,7 +48,7 @@ export function openQcow2(options: Qcow2OpenOptions): Qcow2Image {
 }
 
 /** Whether an image can be used as it was left. */
-function checkState({ path, readonly }: Qcow2OpenOptions, header: Qcow2Header): void {
+function checkState({ path, readonly }: ImageOpenOptions, header: Qcow2Header): void {
   if (readonly) return;
   if (header.isCorrupt)
     throw new DiskImageError(path, "is marked as corrupt: repair it with qemu-img check -r all, or use readonly=on");
@@ -114,7 +97,7 @@ function loadParts(
 
 /** Opens what an image is made of differences to. */
 function openBacking(
-  options: Qcow2OpenOptions,
+  options: ImageOpenOptions,
   path: string,
   { backing }: Qcow2Header,
   above: Set<string>,

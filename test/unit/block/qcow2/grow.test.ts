@@ -1,9 +1,9 @@
 import { afterAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { resizeImage } from "../../../../src/block/resize-image.ts";
+import { DiskDriver } from "../disk-driver.ts";
 import { TestFolder } from "../files.ts";
-import { DiskDriver } from "./disk-driver.ts";
-import { checkImage, contentsOf, qemu } from "./qemu.ts";
+import { checkImage, contentsOf, qemu } from "../qemu.ts";
 
 const folder = new TestFolder();
 afterAll(() => folder.remove());

@@ -3,9 +3,9 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DiskImageError } from "../../../../src/block/image-error.ts";
 import { Random } from "../../random.ts";
+import { DiskDriver } from "../disk-driver.ts";
 import { TestFolder } from "../files.ts";
-import { DiskDriver } from "./disk-driver.ts";
-import { qemu } from "./qemu.ts";
+import { qemu } from "../qemu.ts";
 
 const folder = new TestFolder();
 afterAll(() => folder.remove());

@@ -9,7 +9,7 @@ import { setIovec } from "../../../../src/host/iovec.ts";
 import { mapAnonymous } from "../../../../src/host/mmap.ts";
 import { Random } from "../../random.ts";
 import { openAnyImage, TestFolder } from "../files.ts";
-import { contentsOf, qemu } from "./qemu.ts";
+import { contentsOf, qemu } from "../qemu.ts";
 import { type FileEvent, RecordingEngine, RecordingFile } from "./recorder.ts";
 
 const SECTOR = 512;

@@ -2,8 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DiskImageOptions } from "../../../../src/block/disk-image.ts";
 import type { Random } from "../../random.ts";
-import { DiskDriver } from "./disk-driver.ts";
-import { checkImage, contentsOf, qemu } from "./qemu.ts";
+import { DiskDriver } from "../disk-driver.ts";
+import { checkImage, contentsOf, qemu } from "../qemu.ts";
 
 const SECTOR = 512;
 

@@ -39,6 +39,7 @@ export const image = (sectors: number, overrides: Partial<RawImage> = {}): RawIm
   endsInZeroes: false,
   topology: fileTopology(SECTOR),
   canBeSparse: true,
+  canBeResized: true,
   ...overrides,
 });
 

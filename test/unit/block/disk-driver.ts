@@ -1,10 +1,10 @@
-import type { Disk } from "../../../../src/block/disk.ts";
-import type { DiskImage, DiskImageOptions } from "../../../../src/block/disk-image.ts";
-import { diskOpener, type IoEngineKind } from "../../../../src/block/open-disk.ts";
-import { setIovec } from "../../../../src/host/iovec.ts";
-import type { MemoryBlock } from "../../../../src/host/memory-block.ts";
-import { mapAnonymous, munmap } from "../../../../src/host/mmap.ts";
-import { openAnyImage } from "../files.ts";
+import type { Disk } from "../../../src/block/disk.ts";
+import type { DiskImage, DiskImageOptions } from "../../../src/block/disk-image.ts";
+import { diskOpener, type IoEngineKind } from "../../../src/block/open-disk.ts";
+import { setIovec } from "../../../src/host/iovec.ts";
+import type { MemoryBlock } from "../../../src/host/memory-block.ts";
+import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
+import { openAnyImage } from "./files.ts";
 
 const TAGS = 4;
 const SEGMENTS = 64;
