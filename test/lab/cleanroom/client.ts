@@ -1,0 +1,27 @@
+import { join } from "node:path";
+import { generate } from "openapi-typescript-codegen";
+import reference from "./reference-openapi.json";
+
+/** An operation of a generated client. Its name follows from the document; what it takes and gives is JSON. */
+type Operation = (options?: { readonly requestBody: unknown }) => Promise<unknown>;
+
+/** The operations by the names that the generator gives them. */
+export type CleanRoomClient = Readonly<Record<string, Operation>>;
+
+/**
+ * A client that knows nothing of ours: made by a generator from the published OpenAPI document of Cloud Hypervisor, of which
+ * reference-openapi.json has paths, operations and schemas.
+ * @param folder where its source goes
+ * @param socket of the API
+ */
+export async function cleanRoomClient(folder: string, socket: string): Promise<CleanRoomClient> {
+  const output = join(folder, "client");
+  await generate({ input: reference, output, httpClient: "fetch", useOptions: true });
+  const { DefaultService } = await import(join(output, "index.ts"));
+  // Generated clients speak to a host by its name; ours is behind a socket.
+  const overNetwork = globalThis.fetch;
+  const overSocket = (url: string, options: RequestInit): Promise<Response> =>
+    overNetwork(url, { ...options, unix: socket });
+  globalThis.fetch = Object.assign(overSocket, { preconnect: overNetwork.preconnect }) as typeof fetch;
+  return DefaultService;
+}
