@@ -17,6 +17,10 @@ switch (basename(process.argv0)) {
     break;
   }
   default: {
+    if (argv[0] === "disk") {
+      const { runDiskTool } = await import("./cli/disk/disk.ts");
+      process.exit(await runDiskTool(argv.slice(1)));
+    }
     const { runCloudHypervisor } = await import("./cli/cloud-hypervisor.ts");
     await runCloudHypervisor(argv);
   }

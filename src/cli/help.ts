@@ -102,5 +102,5 @@ export function helpText(arch: Arch, columns: number): string {
     return `${title}:\n${entries.join("\n")}`;
   });
   const head = [`cloud-hypervisor ${buildVersion}`, "Runs a virtual machine for a modern cloud workload."];
-  return `${[head.join("\n"), "Usage: cloud-hypervisor [OPTIONS]", wrap(VALUES, width).join("\n"), ...sections].join("\n\n")}\n`;
+  return `${[head.join("\n"), "Usage: cloud-hypervisor [OPTIONS]\n       cloud-hypervisor disk --help  (disk images)", wrap(VALUES, width).join("\n"), ...sections].join("\n\n")}\n`;
 }

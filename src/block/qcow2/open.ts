@@ -59,7 +59,8 @@ function checkState({ path, readonly }: ImageOpenOptions, header: Qcow2Header): 
     );
 }
 
-function readHeader(path: string, fd: number, fileSize: number): Qcow2Header {
+/** Reads the header of the qcow2 image in a file. @throws DiskImageError */
+export function readHeader(path: string, fd: number, fileSize: number): Qcow2Header {
   const head = Buffer.alloc(Math.min(2 ** MAX_CLUSTER_BITS, fileSize));
   const size = readSync(fd, head, 0, head.length, 0);
   return parseHeader(path, head.subarray(0, size), fileSize);
