@@ -117,6 +117,20 @@ test(`${PAUSES} pauses of a guest at work lose nothing`, async () => {
   expect(await vmm.guestLine("PASS")).toMatch(/RESULT port=3ff count=2000 rounds=101 /);
 });
 
+test(`${PAUSES} pauses of a guest that uses its disk lose nothing`, async () => {
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  const path = join(vmm.folder, "disk.raw");
+  await Bun.write(path, new Uint8Array(64 << 20));
+  const disks = [{ path, image_type: "Raw", serial: "payload-disk" }];
+  vmm.put("vm.create", await vmm.config("blkcheck", "id=payload-disk wrap=100000", { disks }));
+  vmm.put("vm.boot");
+  for (let round = 0; round < PAUSES; round++) {
+    vmm.put("vm.pause");
+    vmm.put("vm.resume");
+  }
+  expect(await vmm.guestLine("PASS")).not.toContain("FAIL");
+});
+
 const LIVES = Number(process.env["API_LIVES"] ?? 30);
 /** Lives after which all that a monitor keeps for the next one is there. */
 const WARM_LIVES = 10;
