@@ -4,6 +4,8 @@ import type { GuestAssets } from "../setup/guest-assets.ts";
 
 export interface DiskSpec {
   readonly path: string;
+  /** For our own VMM; raw by default. */
+  readonly imageType?: "raw" | "qcow2" | "vhd";
   readonly readonly?: boolean;
   readonly serial?: string;
 }
@@ -96,8 +98,8 @@ export const cloudHypervisor: VmmDriver = {
   name: "cloud-hypervisor",
   command(spec, runDir) {
     const disks = spec.disks.map(
-      ({ path, readonly, serial }) =>
-        `path=${path},image_type=raw${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
+      ({ path, imageType = "raw", readonly, serial }) =>
+        `path=${path},image_type=${imageType}${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
     );
     return [
       spec.user?.binary ?? cloudHypervisorBinary,
