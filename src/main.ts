@@ -13,7 +13,7 @@ switch (basename(process.argv0)) {
     break;
   case "ch-remote": {
     const { chRemote } = await import("./cli/ch-remote/ch-remote.ts");
-    process.exit(chRemote(argv));
+    process.exit(await chRemote(argv));
     break;
   }
   default: {

@@ -1,7 +1,7 @@
 import { waitWritable } from "../host/poll.ts";
 
-/** Writes all of a text before it returns. Where nobody takes it, there is nobody to tell either. */
-export function print(stream: "stdout" | "stderr", text: string): void {
+/** Writes all of a text before it returns. @returns false where nobody takes it: then there is nobody to tell either */
+export function print(stream: "stdout" | "stderr", text: string): boolean {
   // A VMM that starts has nothing to print and does not wait for this module.
   const { writeSync } = process.getBuiltinModule("node:fs");
   const bytes = Buffer.from(text);
@@ -13,7 +13,8 @@ export function print(stream: "stdout" | "stderr", text: string): void {
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "EAGAIN") waitWritable(fd, -1);
-      else if (code !== "EINTR") return;
+      else if (code !== "EINTR") return false;
     }
   }
+  return true;
 }

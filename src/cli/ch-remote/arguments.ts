@@ -35,11 +35,13 @@ function commandValues(command: Command, argv: readonly string[]): Values | unde
     else if (!rest && isHelp(argument)) return undefined;
     else if (!rest && argument.startsWith("-") && argument !== "-") {
       const equals = argument.indexOf("=");
-      const name = equals < 0 ? argument : argument.slice(0, equals);
-      if (!command.arguments.some((option) => option.name === name))
-        throw new UsageError(`unexpected argument '${argument}'`);
+      const given = equals < 0 ? argument : argument.slice(0, equals);
+      const option = command.arguments.find(({ name, short }) => name === given || short === given);
+      if (option === undefined) throw new UsageError(`unexpected argument '${argument}'`);
+      const { name, flag } = option;
+      if (flag && equals >= 0) throw new UsageError(`'${name}' takes no value`);
       if (values.has(name)) throw new UsageError(`the argument '${name}' cannot be used multiple times`);
-      const value = equals < 0 ? argv[++at] : argument.slice(equals + 1);
+      const value = flag ? "" : equals < 0 ? argv[++at] : argument.slice(equals + 1);
       if (value === undefined) throw new UsageError(`a value is required for '${name}' but none was given`);
       values.set(name, value);
     } else {

@@ -65,9 +65,10 @@ function refused({ status, body }: ApiReply): number {
   return FAILURE;
 }
 
-function run({ socket, command, values }: Extract<RemoteCommandLine, { kind: "run" }>): number {
+async function run({ socket, command, values }: Extract<RemoteCommandLine, { kind: "run" }>): Promise<number> {
   if (socket === undefined)
     throw new ApiConnectionError("no way to reach the VMM is given: add --api-socket <path> before the subcommand");
+  if ("run" in command) return await command.run(socket, values);
   const request = command.request(values);
   const client = new ApiClient(socket);
   try {
@@ -96,7 +97,7 @@ function failed(error: unknown): number {
  * @param argv arguments without the program's name
  * @returns the exit status
  */
-export function chRemote(argv: readonly string[]): number {
+export async function chRemote(argv: readonly string[]): Promise<number> {
   if (argv.length === 0) {
     print("stderr", remoteHelp());
     return USAGE;
@@ -116,7 +117,7 @@ export function chRemote(argv: readonly string[]): number {
         print("stdout", `ch-remote ${buildVersion}\n`);
         return SUCCESS;
       case "run":
-        return run(commandLine);
+        return await run(commandLine);
     }
   } catch (error) {
     return failed(error);

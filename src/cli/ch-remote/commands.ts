@@ -32,6 +32,10 @@ import { validateReceiveMigration, validateSendMigration } from "../../config/va
 export interface Argument {
   /** An option with its dashes, or the name of what stands alone. */
   readonly name: string;
+  /** The option by one letter, with its dash. */
+  readonly short?: string;
+  /** The option stands alone, without a value. */
+  readonly flag?: true;
   readonly doc: string;
   /**
    * `required`: its absence is a usage error. `needed`: its absence is found when the command runs, with an exit code of its
@@ -45,12 +49,24 @@ export interface Argument {
 /** The values of a subcommand's arguments, by name. */
 export type Values = ReadonlyMap<string, string>;
 
-export interface Command {
+interface Described {
   readonly doc: string;
   readonly arguments: readonly Argument[];
+}
+
+/** A subcommand that is one request. */
+export interface RequestCommand extends Described {
   /** What to ask the VMM for. @throws CommandValueError, ValidationError */
   readonly request: (values: Values) => ApiRequest;
 }
+
+/** A subcommand that does more. */
+export interface ProgramCommand extends Described {
+  /** @param socket path of the API's socket @returns the exit status @throws CommandValueError, ApiConnectionError */
+  readonly run: (socket: string, values: Values) => Promise<number>;
+}
+
+export type Command = RequestCommand | ProgramCommand;
 
 /** A value of a subcommand's argument is wrong. The cause says how. */
 export class CommandValueError extends Error {
@@ -80,7 +96,7 @@ function inArgument<T>(name: string, parse: () => T): T {
   }
 }
 
-function plain(doc: string, method: "GET" | "PUT", endpoint: EndpointName): Command {
+function plain(doc: string, method: "GET" | "PUT", endpoint: EndpointName): RequestCommand {
   return { doc, arguments: [], request: () => ({ method, endpoint }) };
 }
 
@@ -100,7 +116,7 @@ function configured<M extends Members>(
   schema: ObjectSchema<M>,
   argument: Omit<Argument, "schema">,
   strip: (config: ConfigOf<M>) => Stripped<ConfigOf<M>> = (config) => ({ config, fds: [] }),
-): Command {
+): RequestCommand {
   return {
     doc,
     arguments: [{ ...argument, schema }],
@@ -120,7 +136,7 @@ function named(
   endpoint: EndpointName,
   argument: Omit<Argument, "schema">,
   body: (text: string) => string,
-): Command {
+): RequestCommand {
   return {
     doc,
     arguments: [argument],
@@ -289,6 +305,19 @@ export const COMMANDS = {
     { name: "snapshot_config", doc: "file://<existing directory>", presence: "required" },
     (destination_url) => encodeJson(snapshotSchema, { destination_url }),
   ),
+  top: {
+    doc: "watch what the VM does, on the whole terminal; q ends it",
+    arguments: [
+      {
+        ...option("--batch", "print plain lines, as where the output is no terminal", "optional"),
+        short: "-b",
+        flag: true,
+      },
+      { ...option("--iterations", "how often to look; without it, until it is ended", "optional"), short: "-n" },
+      { ...option("--interval", "seconds from one look to the next, 2 without it", "optional"), short: "-d" },
+    ],
+    run: async (socket, values) => (await import("./top/top.ts")).top(socket, values),
+  },
 } as const satisfies Record<string, Command>;
 
 const STDIN = 0;

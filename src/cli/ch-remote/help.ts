@@ -18,8 +18,9 @@ const GLOBAL = [
   row("-V, --version", "print the version", NAME_COLUMN),
 ].join("\n");
 
-function shown({ name, presence }: Argument): string {
-  const text = name.startsWith("--") ? `${name} <value>` : `<${name}>`;
+function shown({ name, short, flag, presence }: Argument): string {
+  const names = short === undefined ? name : `${short}, ${name}`;
+  const text = !name.startsWith("--") ? `<${name}>` : flag ? names : `${names} <value>`;
   return presence === "optional" ? `[${text}]` : text;
 }
 

@@ -101,6 +101,8 @@ function optionModel(option: OptionSpec): OptionModel {
 function commandModel(name: string, { doc, arguments: given }: Command): CommandModel {
   const models = given.map((argument) => ({
     name: argument.name,
+    short: argument.short,
+    flag: argument.flag,
     doc: argument.doc,
     value: {
       label: argument.schema === undefined ? "<value>" : "<keys>",
@@ -115,7 +117,12 @@ function commandModel(name: string, { doc, arguments: given }: Command): Command
     doc,
     options: models
       .filter((model) => model.name.startsWith("--"))
-      .map((model) => ({ names: [model.name], doc: model.doc, value: model.value, defaultText: undefined })),
+      .map(({ name: long, short, flag, doc: about, value }) => ({
+        names: short === undefined ? [long] : [short, long],
+        doc: about,
+        value: flag ? undefined : value,
+        defaultText: undefined,
+      })),
     positional: models.filter((model) => !model.name.startsWith("--")),
   };
 }

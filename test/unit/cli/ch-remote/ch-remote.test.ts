@@ -112,7 +112,7 @@ describe("requests", () => {
   });
 
   test("there is a case of every subcommand", () => {
-    expect(new Set([...cases.map(([command]) => command), "create"])).toEqual(new Set(Object.keys(COMMANDS)));
+    expect(new Set([...cases.map(([command]) => command), "create", "top"])).toEqual(new Set(Object.keys(COMMANDS)));
   });
 
   test("a document goes as it is, from a file or from standard input", async () => {

@@ -1,3 +1,3 @@
 import { chRemote } from "../../../../src/cli/ch-remote/ch-remote.ts";
 
-process.exit(chRemote(process.argv.slice(2)));
+process.exit(await chRemote(process.argv.slice(2)));
