@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { ApiVmm } from "./api-vmm.ts";
 import { eventually } from "./eventually.ts";
@@ -104,6 +105,8 @@ describe("a life over the API", () => {
   });
 });
 
+/** The guest does at least as much while it is paused over and over. */
+const WORK_ROUNDS = 20;
 const PAUSES = Number(process.env["API_PAUSES"] ?? 100);
 
 test(`${PAUSES} pauses of a guest at work lose nothing`, async () => {
@@ -130,6 +133,26 @@ test(`${PAUSES} pauses of a guest that uses its disk lose nothing`, async () => 
   }
   expect(await vmm.guestLine("PASS")).not.toContain("FAIL");
 });
+
+test(`${PAUSES} pauses of a guest that uses its disk and its console lose nothing`, async () => {
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  const path = join(vmm.folder, "disk.raw");
+  await Bun.write(path, new Uint8Array(4 << 20));
+  vmm.put("vm.create", await vmm.config("pausework", "", { disks: [{ path, image_type: "Raw" }] }));
+  vmm.put("vm.boot");
+  await vmm.guestLine("ROUND 1");
+  const worked = () => readFileSync(join(vmm.folder, "serial"), "latin1").includes(`ROUND ${WORK_ROUNDS}\n`);
+  for (let round = 0; round < PAUSES || !worked(); round++) {
+    vmm.put("vm.pause");
+    vmm.put("vm.resume");
+  }
+  const disk = await open(path, "r+");
+  await disk.write(Uint8Array.of(1), 0, 1, 0);
+  await disk.close();
+  const said = (await vmm.guestLine("PASS")).split(/\r?\n/).filter((line) => line.startsWith("ROUND"));
+  expect(said.length).toBeGreaterThan(WORK_ROUNDS);
+  expect(said).toEqual(said.map((_, round) => `ROUND ${round}`));
+}, 120_000);
 
 const LIVES = Number(process.env["API_LIVES"] ?? 30);
 /** Lives after which all that a monitor keeps for the next one is there. */
