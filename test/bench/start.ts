@@ -6,7 +6,7 @@ import { type Figure, median } from "./figure.ts";
 const ROUNDS = 15;
 
 /** Milliseconds from spawn to the byte that the payload's first instructions send through the debug port to stdout. */
-async function firstByteMs(command: readonly string[]): Promise<number> {
+export async function firstByteMs(command: readonly string[]): Promise<number> {
   const started = performance.now();
   const child = Bun.spawn([...command], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
   const reader = child.stdout.getReader();
