@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
+import { ApiVmm } from "./api-vmm.ts";
 import { buildPayload } from "./build.ts";
 import { vmmPath } from "./vmm.ts";
 
@@ -101,4 +102,38 @@ test("every subcommand whose feature there is, against a monitor with a guest", 
     await monitor.exited;
     await rm(folder, { recursive: true, force: true });
   }
+});
+
+test("what is plugged into a VM that runs is answered with its place, and goes when the guest gives it up", async () => {
+  await using vmm = await ApiVmm.start("--no-shutdown");
+  const path = (name: string) => join(vmm.folder, name);
+  const run = (...argv: readonly string[]) => remote(path("api.sock"), argv);
+  vmm.put("vm.create", await vmm.config("hotplug", "", { balloon: { size: 0 } }));
+  vmm.put("vm.boot");
+  await vmm.guestLine("READY");
+  expect(await run("resize", "--balloon", "16M")).toEqual({ code: 0, stdout: "", stderr: "" });
+  expect(vmm.info.config.balloon.size).toBe(16 << 20);
+  for (const name of ["disk", "pmem"]) await Bun.write(path(name), new Uint8Array(2 << 20));
+  const bdfs = new Set<string>();
+  for (const [command, config, id] of [
+    ["add-disk", `path=${path("disk")},id=data,image_type=raw`, "data"],
+    ["add-pmem", `file=${path("pmem")},id=memory,discard_writes=on`, "memory"],
+    ["add-vsock", `cid=3,socket=${path("vsock")},id=sockets`, "sockets"],
+  ] as const) {
+    const { code, stdout, stderr } = await run(command, config);
+    expect({ command, code, stderr }).toEqual({ command, code: 0, stderr: "" });
+    const { id: said, bdf } = JSON.parse(stdout);
+    expect(said).toBe(id);
+    expect(vmm.info.device_tree[`_virtio-pci-${id}`]).toMatchObject({ children: [id], pci_bdf: bdf });
+    bdfs.add(bdf);
+  }
+  expect(bdfs.size).toBe(3);
+  expect(await run("add-vsock", `cid=4,socket=${path("other")}`)).toMatchObject({ code: 1, stdout: "" });
+  const slot = Number.parseInt(vmm.info.device_tree["_virtio-pci-data"].pci_bdf.slice(8, 10), 16);
+  await vmm.guestLine(`SLOT ${slot}`);
+  expect(JSON.parse((await run("counters")).stdout).data.write_ops).toBeGreaterThan(0);
+  expect(await run("remove-device", "data")).toEqual({ code: 0, stdout: "", stderr: "" });
+  await vmm.guestLine(`GONE ${slot}`);
+  await vmm.event("vm:device-removed");
+  expect(vmm.info.device_tree.data).toBeUndefined();
 });
