@@ -59,7 +59,8 @@ test.skipIf(!canMakeNetworks())(
     });
     await using guest = await Guest.start(driver, plan);
     await eventually("the API", PATIENCE_MS, () => (existsSync(events) && existsSync(socket) ? true : undefined));
-    const api = await cleanRoomClient(workspace.dir, socket);
+    using client = await cleanRoomClient(workspace.dir, socket);
+    const { operations: api } = client;
     const happened = (event: string, times: number): Promise<true> =>
       eventually(`${times} times ${event}`, PATIENCE_MS, () =>
         readFileSync(events, "utf8").split(`"${event}"`).length > times ? true : undefined,

@@ -6,7 +6,12 @@ import reference from "./reference-openapi.json";
 type Operation = (options?: { readonly requestBody: unknown }) => Promise<unknown>;
 
 /** The operations by the names that the generator gives them. */
-export type CleanRoomClient = Readonly<Record<string, Operation>>;
+type Operations = Readonly<Record<string, Operation>>;
+
+/** A generated client. Until it is disposed, what the process fetches goes to its socket. */
+export interface CleanRoomClient extends Disposable {
+  readonly operations: Operations;
+}
 
 /**
  * A client that knows nothing of ours: made by a generator from the published OpenAPI document of Cloud Hypervisor, of which
@@ -23,5 +28,10 @@ export async function cleanRoomClient(folder: string, socket: string): Promise<C
   const overSocket = (url: string, options: RequestInit): Promise<Response> =>
     overNetwork(url, { ...options, unix: socket });
   globalThis.fetch = Object.assign(overSocket, { preconnect: overNetwork.preconnect }) as typeof fetch;
-  return DefaultService;
+  return {
+    operations: DefaultService,
+    [Symbol.dispose]: () => {
+      globalThis.fetch = overNetwork;
+    },
+  };
 }
