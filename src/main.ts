@@ -1,16 +1,25 @@
 import { basename } from "node:path";
-import { SIZE_WATCH_NAME, watchTerminalSize } from "./vmm/consoles/size-watch.ts";
-import { GUARD_NAME, guardTerminal } from "./vmm/terminal.ts";
+import { LAUNCHER_NAME, SIZE_WATCH_NAME } from "./host/own-program.ts";
 
 /** One binary, several names: what it does follows from the name it is called by. */
 const argv = process.argv.slice(2);
 switch (basename(process.argv0)) {
-  case GUARD_NAME:
-    await guardTerminal(argv[0] ?? "", argv[1] ?? "");
+  case LAUNCHER_NAME: {
+    const { serveLauncher } = await import("./host/launcher/serve.ts");
+    const { LAUNCHABLE_PROGRAMS } = await import("./vmm/launchable-programs.ts");
+    const { dropPrivileges } = await import("./host/privileges.ts");
+    const { LAUNCHER_CAPABILITIES } = await import("./vmm/confinement/capabilities.ts");
+    const { restorePlacement } = await import("./host/launcher/placement.ts");
+    restorePlacement(argv[0]);
+    dropPrivileges(LAUNCHER_CAPABILITIES);
+    serveLauncher(LAUNCHABLE_PROGRAMS);
     break;
-  case SIZE_WATCH_NAME:
+  }
+  case SIZE_WATCH_NAME: {
+    const { watchTerminalSize } = await import("./vmm/consoles/watch-terminal-size.ts");
     await watchTerminalSize();
     break;
+  }
   case "ch-remote": {
     const { chRemote } = await import("./cli/ch-remote/ch-remote.ts");
     process.exit(await chRemote(argv));

@@ -7,5 +7,6 @@ export const WORKERS = {
   io: new URL("./vmm/workers/io.ts", import.meta.url).href,
   block: new URL("./vmm/workers/block.ts", import.meta.url).href,
   net: new URL("./vmm/workers/net.ts", import.meta.url).href,
+  coreDump: new URL("./vmm/workers/core-dump.ts", import.meta.url).href,
   fdWatcher: new URL("./threads/workers/fd-watcher.ts", import.meta.url).href,
 } as const;

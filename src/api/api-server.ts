@@ -1,4 +1,6 @@
 import type { Endpoint } from "../config/vmm-options.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
+import { shortenTimeSlice } from "../host/time-slice.ts";
 import { FdWatcher } from "../threads/fd-watcher.ts";
 import { logger } from "../threads/log.ts";
 import type { VmmControl } from "../vmm/control/vmm-control.ts";
@@ -21,11 +23,19 @@ export interface ApiServer {
 
 /**
  * Serves the REST API. Clients can connect when this returns.
+ * @param seccomp for the thread that waits for clients; no filter when undefined
  * @throws ApiSocketError
  */
-export function startApi(socket: Endpoint, control: VmmControl, identity: Identity): ApiServer {
+export function startApi(
+  socket: Endpoint,
+  control: VmmControl,
+  identity: Identity,
+  seccomp: SeccompMode | undefined,
+): ApiServer {
   const listener = openApiSocket(socket);
-  const watcher = new FdWatcher("http-server", WORKERS.fdWatcher, (error) =>
+  // Clients are answered soon even while every processor has a vCPU to run.
+  shortenTimeSlice();
+  const watcher = new FdWatcher("http-server", WORKERS.fdWatcher, seccomp, (error) =>
     log.error(`the API is not served any more: ${error.message}`),
   );
   const server = new HttpServer(listener, watcher, makeRouter(control, identity));

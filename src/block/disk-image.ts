@@ -16,6 +16,8 @@ import {
   SECTOR_BYTES,
 } from "./topology.ts";
 import { fixedVhdSize } from "./vhd-footer.ts";
+import { vhdxCode } from "./vhdx/code.ts";
+import type { VhdxImage } from "./vhdx/image.ts";
 
 /** How an image is to be opened. */
 export interface DiskImageOptions {
@@ -73,7 +75,7 @@ export interface RawImage extends RawFile {
 }
 
 /** An opened image: plain data, so that every thread that serves the disk can be given it. */
-export type OpenedImage = RawImage | Qcow2Image;
+export type OpenedImage = RawImage | Qcow2Image | VhdxImage;
 
 /** Bytes of a disk's serial number. */
 export const SERIAL_BYTES = 20;
@@ -94,7 +96,7 @@ export class DiskImage {
   readonly warnings: readonly string[];
   readonly #resources: DisposableStack;
 
-  /** @throws DiskImageError saying what to do */
+  /** `prepareImage` comes first. @throws DiskImageError saying what to do */
   constructor(options: DiskImageOptions) {
     using resources = new DisposableStack();
     const { path, readonly, direct } = options;
@@ -132,7 +134,21 @@ export class DiskImage {
 
 /** Formats that every program can write: their images have the disk's first bytes at the file's start. */
 type ByteForByteFormat = "raw" | "vhd";
-type OpenableFormat = ByteForByteFormat | "qcow2";
+type OpenableFormat = ByteForByteFormat | "qcow2" | "vhdx";
+
+/** What is wrong with an image of another format. */
+const UNSUPPORTED: Readonly<Record<Exclude<ImageFormat, OpenableFormat>, string>> = {
+  vmdk: "is a vmdk image, which is not supported yet: convert it to raw",
+  "dynamic-vhd":
+    "is a dynamic VHD image, only fixed ones are supported: convert it with qemu-img convert -f vpc -O raw",
+  "differencing-vhd":
+    "is a differencing VHD image, only fixed ones are supported: merge it with its parent and convert that to raw",
+};
+
+const isOpenable = (format: ImageFormat): format is OpenableFormat => !(format in UNSUPPORTED);
+
+/** Formats that the first sector of a disk can be taken for, and that are not served. */
+const isOtherVhd = (format: ImageFormat): boolean => format === "dynamic-vhd" || format === "differencing-vhd";
 
 const isByteForByte = (format: ImageFormat): format is ByteForByteFormat => format === "raw" || format === "vhd";
 
@@ -144,6 +160,8 @@ function openFormat(format: OpenableFormat, options: ImageOpenOptions): OpenedIm
       return vhdImage(options);
     case "qcow2":
       return openQcow2(options);
+    case "vhdx":
+      return vhdxCode.for(options.path).openVhdx(options);
   }
 }
 
@@ -187,10 +205,11 @@ function checkFormat(
   found: ImageFormat,
   warnings: string[],
 ): OpenableFormat {
-  if (given !== undefined && given !== found)
+  // Whatever a guest writes to its raw disk, only what can be opened may be taken for something else.
+  if (given === "raw" && isOtherVhd(found)) return given;
+  if (given !== undefined && given !== found && !isOtherVhd(found))
     throw new DiskImageError(path, `is a ${found} image, not ${given}: correct image_type`);
-  if (found !== "qcow2" && !isByteForByte(found))
-    throw new DiskImageError(path, `is a ${found} image, which is not supported yet: convert it to raw`);
+  if (!isOpenable(found)) throw new DiskImageError(path, UNSUPPORTED[found]);
   if (given === undefined && isByteForByte(found))
     warnings.push(
       `${path} is taken for a ${found} image since image_type is not given, which is deprecated; ` +

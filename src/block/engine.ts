@@ -10,11 +10,12 @@ export interface IoEngine {
   /**
    * Starts reading from `offset` of a file.
    * @param iovecs address of `count` struct iovec, which stay as they are until the request completes
-   * @param length about how many bytes they hold together
+   * @param buffer the address in the first of them
+   * @param length bytes that all of them hold together
    */
-  read(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void;
+  read(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void;
   /** Starts writing; as `read`. */
-  write(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void;
+  write(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void;
   /** Starts making durable what has been written by requests that completed before this call. */
   sync(fd: number, tag: number): void;
   /** From now on a signal of this eventfd ends `wait`. Nobody has to read the eventfd. */

@@ -1,15 +1,8 @@
-import { IoUringUnavailableError } from "../host/io-uring/io-uring.ts";
-import type { MemoryBlock } from "../host/memory-block.ts";
 import { mapAnonymous, munmap } from "../host/mmap.ts";
 import type { Disk } from "./disk.ts";
 import type { OpenedImage, RawFile } from "./disk-image.ts";
-import type { IoEngine } from "./engine.ts";
+import { type IoEngineKind, loadEngine, type OpenEngine } from "./load-engine.ts";
 import { RawDisk } from "./raw-disk.ts";
-import { SyncEngine } from "./sync-engine.ts";
-import { UringEngine } from "./uring-engine.ts";
-
-/** What moves a disk's bytes: io_uring falls back to synchronous calls where the kernel has none for us. */
-export type IoEngineKind = "io_uring" | "synchronous";
 
 const IOVEC_BYTES = 16;
 /** Address space for the struct iovec of all requests under way; what is not used costs no memory. */
@@ -19,7 +12,6 @@ const MAX_TAGS = 1024;
 
 /** Gives a thread its access to the image that it was made for. @throws SysError */
 export type OpenQueue = (use: {
-  readonly engine: IoEngineKind;
   /** Number of the queue that the thread serves. */
   readonly queue: number;
   /** Requests that the caller would like to have under way at once. */
@@ -28,41 +20,46 @@ export type OpenQueue = (use: {
   readonly segments: number;
 }) => Disk;
 
-/** Loads what the image's format needs: code takes memory in every thread that has it. */
-export async function diskOpener(image: OpenedImage): Promise<OpenQueue> {
-  if (image.kind === "raw") return ({ engine, depth, segments }) => openDisk(image, engine, depth, segments);
-  const { openQcow2Disk } = await import("./qcow2/qcow2-disk.ts");
-  return ({ engine, queue, depth, segments }) => {
-    const { fd, cachedFd, alignment } = image;
-    const file = { fd, cachedFd, alignment, isDevice: false, endsInZeroes: true };
-    return openQcow2Disk(image, openDisk(file, engine, depth, segments), queue);
-  };
+/**
+ * Loads what the image's format and its engine need: code takes memory in every thread that has it.
+ * @param engines kinds of engine, from best to plainest: the first that the kernel has is used
+ * @param queues how many queues the thread will open. Their disks wait together: `sharedEngine`
+ */
+export async function diskOpener(image: OpenedImage, engines: readonly IoEngineKind[], queues = 1): Promise<OpenQueue> {
+  const own = await loadEngine(engines);
+  const engine = queues === 1 ? own : (await import("./shared-engine.ts")).sharedEngine(own, queues);
+  if (image.kind === "raw") return ({ depth, segments }) => openDisk(image, engine, depth, segments);
+  const { fd, cachedFd, alignment } = image.kind === "qcow2" ? (image.data ?? image) : image;
+  const file = { fd, cachedFd, alignment, isDevice: false, endsInZeroes: true };
+  if (image.kind === "vhdx") {
+    const { openVhdxDisk } = await import("./vhdx/vhdx-disk.ts");
+    return ({ depth, segments }) => openVhdxDisk(image, openDisk(file, engine, depth, segments));
+  }
+  const [{ openQcow2Disk }, { prepareParts }, { OPERATIONS_PER_REQUEST }] = await Promise.all([
+    import("./qcow2/qcow2-disk.ts"),
+    import("./qcow2/image.ts"),
+    import("./split-requests.ts"),
+  ]);
+  await prepareParts(image);
+  return ({ queue, depth, segments }) =>
+    openQcow2Disk(image, openDisk(file, engine, depth, segments, OPERATIONS_PER_REQUEST), queue);
 }
 
 /**
  * A thread's access to an opened file.
  * @param depth requests that the caller would like to have under way at once
  * @param segments the most segments a request has
+ * @param share tags that are wanted for each request
  * @throws SysError
  */
-export function openDisk(image: RawFile, engine: IoEngineKind, depth: number, segments: number): RawDisk {
+export function openDisk(image: RawFile, engine: OpenEngine, depth: number, segments: number, share = 1): RawDisk {
   const fitting = Math.floor(MAX_IOVEC_TABLES_BYTES / (segments * IOVEC_BYTES));
-  const tags = Math.max(1, Math.min(depth, MAX_TAGS, fitting));
+  const tags = share * Math.max(1, Math.min(depth, MAX_TAGS, Math.floor(fitting / share)));
   const iovecs = mapAnonymous(tags * segments * IOVEC_BYTES);
   try {
-    return new RawDisk(image, openEngine(engine, image, tags, iovecs), iovecs, tags, segments);
+    return new RawDisk(image, engine(tags, image.fd === image.cachedFd), iovecs, tags, segments);
   } catch (error) {
     munmap(iovecs.address, iovecs.size);
     throw error;
   }
-}
-
-function openEngine(kind: IoEngineKind, image: RawFile, tags: number, iovecs: MemoryBlock): IoEngine {
-  if (kind === "io_uring")
-    try {
-      return new UringEngine(tags, iovecs, image.fd === image.cachedFd);
-    } catch (error) {
-      if (!(error instanceof IoUringUnavailableError)) throw error;
-    }
-  return new SyncEngine(tags);
 }

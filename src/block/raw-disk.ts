@@ -4,6 +4,7 @@ import { errno, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
 import { munmap } from "../host/mmap.ts";
 import { Bounce, MAX_BOUNCE_BYTES } from "./bounce.ts";
+import { Completions } from "./completions.ts";
 import type { Disk } from "./disk.ts";
 import type { RawFile } from "./disk-image.ts";
 import type { IoEngine } from "./engine.ts";
@@ -38,11 +39,8 @@ export class RawDisk implements Disk {
   /** Aligned copies of the data of requests whose memory is not aligned. */
   readonly #bounces = new Map<number, Bounce>();
 
-  /** Requests that were done on the spot: a ring of tags and their errors. */
-  readonly #doneTags: Uint32Array;
-  readonly #doneErrors: Int32Array;
-  #doneHead = 0;
-  #doneCount = 0;
+  /** Requests that were done on the spot, and their errors. */
+  readonly #done: Completions;
 
   /**
    * @param engine moves the bytes; closed with the disk
@@ -61,8 +59,7 @@ export class RawDisk implements Disk {
     this.#left = new Float64Array(tags);
     this.#firsts = new Uint32Array(tags);
     this.#counts = new Uint32Array(tags);
-    this.#doneTags = new Uint32Array(tags);
-    this.#doneErrors = new Int32Array(tags);
+    this.#done = new Completions(tags);
   }
 
   segments(tag: number): Uint32Array {
@@ -92,19 +89,19 @@ export class RawDisk implements Disk {
   discard(tag: number, offset: number, length: number): void {
     const { cachedFd, isDevice } = this.#image;
     this.underWay++;
-    this.#done(tag, discardRange(cachedFd, isDevice, offset, length));
+    this.#done.add(tag, discardRange(cachedFd, isDevice, offset, length));
   }
 
   writeZeroes(tag: number, offset: number, length: number, mayUnmap: boolean): void {
     const { cachedFd, isDevice } = this.#image;
     this.underWay++;
-    this.#done(tag, zeroRange(cachedFd, isDevice, offset, length, mayUnmap));
+    this.#done.add(tag, zeroRange(cachedFd, isDevice, offset, length, mayUnmap));
   }
 
   /** Takes a request that was carried out elsewhere, for `next` to give back. @param error 0 or an errno */
   finish(tag: number, error: number): void {
     this.underWay++;
-    this.#done(tag, error);
+    this.#done.add(tag, error);
   }
 
   watch(eventFd: number): void {
@@ -112,15 +109,14 @@ export class RawDisk implements Disk {
   }
 
   wait(block: boolean): void {
-    this.#engine.wait(block && this.#doneCount === 0);
+    this.#engine.wait(block && this.#done.count === 0);
   }
 
   next(): boolean {
-    if (this.#doneCount > 0) {
-      this.tag = this.#doneTags[this.#doneHead] ?? 0;
-      this.error = this.#doneErrors[this.#doneHead] ?? 0;
-      this.#doneHead = (this.#doneHead + 1) % this.tags;
-      this.#doneCount--;
+    const done = this.#done;
+    if (done.take()) {
+      this.tag = done.tag;
+      this.error = done.result;
       this.underWay--;
       return true;
     }
@@ -165,9 +161,10 @@ export class RawDisk implements Disk {
     const first = this.#firsts[tag] ?? 0;
     const count = Math.min(this.#counts[tag] ?? 0, MAX_IOVECS);
     const iovecs = this.#iovecs.address + (tag * this.#segments + first) * IOVEC_BYTES;
+    const buffer = segmentAddress(this.segments(tag), first);
     const left = this.#left[tag] ?? 0;
-    if (kind === READ) this.#engine.read(fd, iovecs, count, left, offset, tag);
-    else this.#engine.write(fd, iovecs, count, left, offset, tag);
+    if (kind === READ) this.#engine.read(fd, iovecs, count, buffer, left, offset, tag);
+    else this.#engine.write(fd, iovecs, count, buffer, left, offset, tag);
   }
 
   /** Takes a result of the engine. @returns whether the request is over, in `tag` and `error` */
@@ -244,8 +241,9 @@ export class RawDisk implements Disk {
   }
 
   /**
-   * Does at once, through the host's page cache, what direct I/O cannot do. Where the request ends inside a unit of direct
-   * I/O, the cache keeps the rest of the unit; the kernel keeps the cache and direct I/O in step.
+   * Does at once, through the host's page cache, what is not done directly: a range that does not begin and end with a unit of
+   * direct I/O, and more memory that is not aligned than is bounced. Before a direct request the kernel writes back what the
+   * cache holds of its range; it can fail a direct write on a page that is changed in the cache at that moment.
    */
   #transferCached(kind: number, tag: number): void {
     const { cachedFd } = this.#image;
@@ -258,27 +256,21 @@ export class RawDisk implements Disk {
       if (moved < 0) {
         const error = errno();
         if (error === Errno.EINTR) continue;
-        this.#done(tag, error);
+        this.#done.add(tag, error);
         return;
       }
       if (moved === 0) {
         const isEnd = kind === READ && this.#image.endsInZeroes;
         if (isEnd) this.#zeroRest(tag);
-        this.#done(tag, isEnd ? 0 : Errno.EIO);
+        this.#done.add(tag, isEnd ? 0 : Errno.EIO);
         return;
       }
       if (moved >= (this.#left[tag] ?? 0)) {
-        this.#done(tag, 0);
+        this.#done.add(tag, 0);
         return;
       }
       this.#advance(tag, moved);
     }
-  }
-
-  #done(tag: number, error: number): void {
-    const at = (this.#doneHead + this.#doneCount++) % this.tags;
-    this.#doneTags[at] = tag;
-    this.#doneErrors[at] = error;
   }
 }
 

@@ -21,6 +21,8 @@ export function resizeImage(image: OpenedImage, bytes: number, sparse: boolean):
   if (!Number.isSafeInteger(bytes) || bytes <= 0 || bytes % SECTOR_BYTES !== 0)
     throw new ImageSizeError(`${bytes} bytes are no size for a disk: give a multiple of ${SECTOR_BYTES} above 0`);
   if (image.readonly) throw new ImageSizeError("the disk is read-only, and so is its image");
+  if (image.kind === "vhdx")
+    throw new ImageSizeError(`a VHDX image keeps its size of ${image.size} bytes: convert it to raw or qcow2`);
   if (image.kind === "raw") resizeFile(image, bytes, sparse);
   else
     try {

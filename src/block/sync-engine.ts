@@ -1,6 +1,7 @@
 import { Epoll, EpollEvent } from "../host/epoll.ts";
 import { Errno } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
+import { Completions } from "./completions.ts";
 import type { IoEngine } from "./engine.ts";
 
 /** I/O by system calls that do it at once, where there is no io_uring. */
@@ -8,29 +9,32 @@ export class SyncEngine implements IoEngine {
   tag = 0;
   result = 0;
   readonly #epoll = new Epoll();
-  /** Completions as a ring: tags and results. A tag is under way at most once, so it cannot overflow. */
-  readonly #tags: Uint32Array;
-  readonly #results: Int32Array;
-  #head = 0;
-  #count = 0;
+  readonly #done: Completions;
 
   /**
    * @param tags requests that may be under way at once
    * @throws SysError
    */
   constructor(tags: number) {
-    this.#tags = new Uint32Array(tags);
-    this.#results = new Int32Array(tags);
+    this.#done = new Completions(tags);
   }
 
-  read(fd: number, iovecs: number, count: number, _length: number, offset: number, tag: number): void {
+  read(fd: number, iovecs: number, count: number, _buffer: number, _length: number, offset: number, tag: number): void {
     let result: number;
     do result = libc.preadv(fd, iovecs, count, offset);
     while (result < 0 && errno() === Errno.EINTR);
     this.#complete(tag, result);
   }
 
-  write(fd: number, iovecs: number, count: number, _length: number, offset: number, tag: number): void {
+  write(
+    fd: number,
+    iovecs: number,
+    count: number,
+    _buffer: number,
+    _length: number,
+    offset: number,
+    tag: number,
+  ): void {
     let result: number;
     do result = libc.pwritev(fd, iovecs, count, offset);
     while (result < 0 && errno() === Errno.EINTR);
@@ -50,15 +54,14 @@ export class SyncEngine implements IoEngine {
   }
 
   wait(block: boolean): void {
-    if (block && this.#count === 0) this.#epoll.wait(-1, ignore);
+    if (block && this.#done.count === 0) this.#epoll.wait(-1, ignore);
   }
 
   next(): boolean {
-    if (this.#count === 0) return false;
-    this.tag = this.#tags[this.#head] ?? 0;
-    this.result = this.#results[this.#head] ?? 0;
-    this.#head = (this.#head + 1) % this.#tags.length;
-    this.#count--;
+    const done = this.#done;
+    if (!done.take()) return false;
+    this.tag = done.tag;
+    this.result = done.result;
     return true;
   }
 
@@ -67,9 +70,7 @@ export class SyncEngine implements IoEngine {
   }
 
   #complete(tag: number, result: number): void {
-    const at = (this.#head + this.#count++) % this.#tags.length;
-    this.#tags[at] = tag;
-    this.#results[at] = result < 0 ? -errno() : result;
+    this.#done.add(tag, result < 0 ? -errno() : result);
   }
 }
 

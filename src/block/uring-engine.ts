@@ -1,6 +1,7 @@
 import { IoUringOp } from "../host/io-uring/abi.ts";
 import { IoUring } from "../host/io-uring/io-uring.ts";
-import type { MemoryBlock } from "../host/memory-block.ts";
+import { errno, libc } from "../host/libc.ts";
+import { Completions } from "./completions.ts";
 import type { IoEngine } from "./engine.ts";
 
 /** Watches are told from requests by this bit of their tag. */
@@ -8,54 +9,74 @@ const WATCH = 0x8000_0000;
 /** Requests that go to the kernel in one call at most; further ones take another call. */
 const MAX_BATCH = 256;
 
+const { READ, READV, WRITE, WRITEV, FSYNC, POLL_ADD } = IoUringOp;
+const OPERATIONS = [READ, READV, WRITE, WRITEV, FSYNC, POLL_ADD];
+
 /**
  * Copies from and to the page cache take place in the thread that submits, unless they are this large: then workers of the
  * kernel do them, side by side, and small requests need not wait behind them.
  */
 const OFFLOAD_BYTES = 256 * 1024;
 
+/**
+ * Writes to the page cache up to this size are made by a system call of the thread itself: file systems such as ext4 cannot tell
+ * beforehand whether one has to wait, so io_uring hands each to a worker of the kernel, which takes longer than the write.
+ */
+const DIRECT_WRITE_BYTES = 64 * 1024;
+/** When such a write takes this long it had to wait: the cache holds as many dirty pages as it may, or read the rest of a page. */
+const SLOW_WRITE_MS = 1;
+/** So many writes after a slow one are handed over, so that other requests need not wait with the thread. */
+const WRITES_AFTER_SLOW = 64;
+
 /** Asynchronous I/O through io_uring. */
 export class UringEngine implements IoEngine {
   tag = 0;
   result = 0;
   readonly #ring: IoUring;
-  readonly #iovecs: MemoryBlock;
   readonly #offloadBytes: number;
+  readonly #directWriteBytes: number;
+  /** Writes that the thread itself has made. */
+  readonly #done: Completions;
+  /** Writes to be handed over before the thread makes one again. */
+  #writesToHandOver = 0;
   readonly #watched: number[] = [];
+  readonly #now: () => number;
+  /** Requests that the ring has. */
+  #inRing = 0;
 
   /**
    * @param tags requests that may be under way at once
-   * @param iovecs the memory where all iovecs of requests lie
    * @param cached whether requests copy from and to the host's page cache
+   * @param now a clock, in milliseconds
    * @throws IoUringUnavailableError
    */
-  constructor(tags: number, iovecs: MemoryBlock, cached: boolean) {
+  constructor(tags: number, cached: boolean, now = () => performance.now()) {
+    this.#now = now;
     this.#offloadBytes = cached ? OFFLOAD_BYTES : Number.POSITIVE_INFINITY;
-    this.#ring = new IoUring(Math.min(tags, MAX_BATCH), tags * 2);
-    this.#iovecs = iovecs;
-    try {
-      this.#ring.require(Object.values(IoUringOp));
-    } catch (error) {
-      this.#ring.close();
-      throw error;
-    }
+    this.#directWriteBytes = cached ? DIRECT_WRITE_BYTES : 0;
+    this.#done = new Completions(tags);
+    this.#ring = new IoUring(Math.min(tags, MAX_BATCH), tags * 2, OPERATIONS);
   }
 
-  read(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+  read(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void {
     const offload = length >= this.#offloadBytes;
+    this.#inRing++;
     this.#makeRoom();
     if (count !== 1) this.#ring.readv(fd, iovecs, count, offset, tag, offload);
-    else this.#ring.read(fd, this.#address(iovecs), this.#length(iovecs), offset, tag, offload);
+    else this.#ring.read(fd, buffer, length, offset, tag, offload);
   }
 
-  write(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
+  write(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void {
+    if (length <= this.#directWriteBytes && this.#writeDirectly(fd, iovecs, count, offset, tag)) return;
     const offload = length >= this.#offloadBytes;
+    this.#inRing++;
     this.#makeRoom();
     if (count !== 1) this.#ring.writev(fd, iovecs, count, offset, tag, offload);
-    else this.#ring.write(fd, this.#address(iovecs), this.#length(iovecs), offset, tag, offload);
+    else this.#ring.write(fd, buffer, length, offset, tag, offload);
   }
 
   sync(fd: number, tag: number): void {
+    this.#inRing++;
     this.#makeRoom();
     this.#ring.sync(fd, tag);
   }
@@ -66,13 +87,22 @@ export class UringEngine implements IoEngine {
   }
 
   wait(block: boolean): void {
-    this.#ring.enter(block ? 1 : 0);
+    const ring = this.#ring;
+    if (block && this.#done.count === 0) ring.enter(1);
+    else if (this.#inRing > 0 || ring.unsubmitted > 0) ring.enter(0);
   }
 
   next(): boolean {
+    const done = this.#done;
+    if (done.take()) {
+      this.tag = done.tag;
+      this.result = done.result;
+      return true;
+    }
     const ring = this.#ring;
     while (ring.next()) {
       if (ring.tag < WATCH) {
+        this.#inRing--;
         this.tag = ring.tag;
         this.result = ring.result;
         return true;
@@ -87,6 +117,19 @@ export class UringEngine implements IoEngine {
     this.#ring.close();
   }
 
+  /** @returns whether the write is done; if not, it is to be handed over */
+  #writeDirectly(fd: number, iovecs: number, count: number, offset: number, tag: number): boolean {
+    if (this.#writesToHandOver > 0) {
+      this.#writesToHandOver--;
+      return false;
+    }
+    const begun = this.#now();
+    const written = libc.pwritev(fd, iovecs, count, offset);
+    this.#done.add(tag, written < 0 ? -errno() : written);
+    if (this.#now() - begun >= SLOW_WRITE_MS) this.#writesToHandOver = WRITES_AFTER_SLOW;
+    return true;
+  }
+
   #rewatch(index: number): void {
     const eventFd = this.#watched[index];
     if (eventFd === undefined) return;
@@ -96,15 +139,5 @@ export class UringEngine implements IoEngine {
 
   #makeRoom(): void {
     if (!this.#ring.hasRoom(1)) this.#ring.enter(0);
-  }
-
-  #address(iovec: number): number {
-    const words = this.#iovecs.u32;
-    const at = (iovec - this.#iovecs.address) / 4;
-    return (words[at] ?? 0) + (words[at + 1] ?? 0) * 0x1_0000_0000;
-  }
-
-  #length(iovec: number): number {
-    return this.#iovecs.u32[(iovec - this.#iovecs.address) / 4 + 2] ?? 0;
   }
 }

@@ -10,18 +10,21 @@ const COOKIE = "conectix";
 const Field = { VERSION: 12, DATA_OFFSET: 16, CURRENT_SIZE: 48, DISK_TYPE: 60, CHECKSUM: 64 } as const;
 const CHECKSUM_BYTES = 4;
 const VERSION_1_0 = 0x0001_0000;
-const FIXED = 2;
+/** What a VHD image is by the disk type in its footer: a plain one is fixed. */
+const KINDS = { 2: "vhd", 3: "dynamic-vhd", 4: "differencing-vhd" } as const;
+const isKnownType = (type: number): type is keyof typeof KINDS => type in KINDS;
 /** Data offset of a disk without a dynamic disk header. */
 const NO_DATA_OFFSET = 0xffff_ffff_ffff_ffffn;
 
-/** Whether `bytes` are the footer of a fixed VHD image, as far as its checksum tells. */
-export function isFixedVhdFooter(bytes: Buffer): boolean {
-  if (bytes.length < VHD_FOOTER_BYTES || bytes.toString("latin1", 0, COOKIE.length) !== COOKIE) return false;
-  if (bytes.readUInt32BE(Field.DISK_TYPE) !== FIXED) return false;
+/** What kind of VHD image `bytes` are the footer of, or undefined when its checksum tells that they are none. */
+export function vhdKind(bytes: Buffer): (typeof KINDS)[keyof typeof KINDS] | undefined {
+  if (bytes.length < VHD_FOOTER_BYTES || bytes.toString("latin1", 0, COOKIE.length) !== COOKIE) return undefined;
   let sum = 0;
   for (const [at, byte] of bytes.entries())
     if (at < Field.CHECKSUM || at >= Field.CHECKSUM + CHECKSUM_BYTES) sum += byte;
-  return bytes.readUInt32BE(Field.CHECKSUM) === ~sum >>> 0;
+  if (bytes.readUInt32BE(Field.CHECKSUM) !== ~sum >>> 0) return undefined;
+  const type = bytes.readUInt32BE(Field.DISK_TYPE);
+  return isKnownType(type) ? KINDS[type] : undefined;
 }
 
 /**
@@ -38,7 +41,7 @@ export function fixedVhdSize(path: string, fd: number, fileBytes: number): numbe
   } catch (cause) {
     throw new DiskImageError(path, "cannot be read", { cause });
   }
-  if (!isFixedVhdFooter(footer)) throw new DiskImageError(path, "has changed while it was opened");
+  if (vhdKind(footer) !== "vhd") throw new DiskImageError(path, "has changed while it was opened");
   const version = footer.readUInt32BE(Field.VERSION);
   if (version !== VERSION_1_0)
     throw new DiskImageError(path, `is VHD version 0x${version.toString(16)}, only 1.0 (0x10000) is known`);

@@ -4,19 +4,26 @@ import type { VmConfig } from "../config/schema/vm.ts";
 import { refuseUnsupportedOptions } from "../config/supported.ts";
 import { readVmConfig } from "../config/vm-config.ts";
 import { type Endpoint, parseApiSocket, parseEventMonitor } from "../config/vmm-options.ts";
+import { prepareEveryThread } from "../host/every-thread.ts";
 import { libc } from "../host/libc.ts";
+import { dropPrivileges } from "../host/privileges.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
 import { logger } from "../threads/log.ts";
+import { neededCapabilities } from "../vmm/confinement/capabilities.ts";
 import type { EventListener } from "../vmm/control/events.ts";
 import type { VmmControl } from "../vmm/control/vmm-control.ts";
 import { restoreTerminal } from "../vmm/terminal.ts";
 import { Vmm } from "../vmm/vmm.ts";
 import { buildVersion, packageVersion } from "./build-version.ts";
 import { cloudHypervisorCommand } from "./command.ts";
+import { confineProcess } from "./confine-process.ts";
 import { errorDebugText, failureText } from "./error-chain.ts";
 import { type Logging, startLogging } from "./logging.ts";
 import type { RunRequest } from "./parse.ts";
 import { print } from "./print.ts";
+import { refuseForeignSettings } from "./runtime-settings.ts";
 import { BUILD_FEATURES } from "./version.ts";
+import { startVmmLauncher } from "./vmm-launcher.ts";
 
 const log = logger("cli");
 
@@ -47,19 +54,34 @@ function fail(error: unknown): number {
 /** @returns the exit status */
 async function run(request: RunRequest): Promise<number> {
   try {
+    refuseForeignSettings(Object.keys(process.env));
     refuseUnsupportedOptions(request.options);
+    // Before anything is open that a child could get, and before this process is confined.
+    startVmmLauncher(request);
     const apiSocket = apiEndpoint(request);
     const logging = startLogging(request);
     const { consola, settings } = logging;
     consola.info(`cloud-hypervisor ${buildVersion}`);
+    prepareEveryThread();
+    confineProcess(request.seccomp);
     const onEvent = await eventListener(request);
-    const vmm = new Vmm({ log: settings, noShutdown: request.noShutdown, onEvent });
+    const vmm = new Vmm({
+      log: settings,
+      seccomp: request.seccomp,
+      noShutdown: request.noShutdown,
+      onEvent,
+      apiSocket: apiSocket !== undefined && "path" in apiSocket ? apiSocket.path : undefined,
+    });
     process.on("SIGTERM", vmm.stop);
     process.on("SIGINT", vmm.stop);
     process.on("SIGWINCH", vmm.resizeConsole);
-    const api = await apiServer(apiSocket, vmm.control);
+    // Before there are threads that could not give up anything themselves.
+    if (apiSocket !== undefined) dropPrivileges(neededCapabilities("any"));
+    const api = await apiServer(apiSocket, vmm.control, request.seccomp);
     onEvent({ source: "vmm", event: "starting" });
-    if (request.start === "boot") await vmm.boot(vmConfig(request, logging));
+    const config = request.start === "boot" ? vmConfig(request, logging) : undefined;
+    if (apiSocket === undefined) dropPrivileges(neededCapabilities(config?.net));
+    if (config !== undefined) await vmm.boot(config);
     await vmm.ended;
     await api?.finish(true);
     consola.info("cloud-hypervisor exited successfully");
@@ -90,12 +112,13 @@ function apiEndpoint({ options }: RunRequest): Endpoint | undefined {
 }
 
 /** Only a VMM that is asked to serve the API loads it. */
-async function apiServer(endpoint: Endpoint | undefined, control: VmmControl): Promise<ApiServer | undefined> {
+async function apiServer(
+  endpoint: Endpoint | undefined,
+  control: VmmControl,
+  seccomp: SeccompMode | undefined,
+): Promise<ApiServer | undefined> {
   if (endpoint === undefined) return undefined;
   const { startApi } = await import("../api/api-server.ts");
-  return startApi(endpoint, control, {
-    buildVersion,
-    version: packageVersion,
-    features: BUILD_FEATURES,
-  });
+  const identity = { buildVersion, version: packageVersion, features: BUILD_FEATURES };
+  return startApi(endpoint, control, identity, seccomp);
 }

@@ -1,5 +1,5 @@
 /** Longer chains are cut: a cause that points back to an earlier error never ends. */
-const MAX_LINKS = 32;
+export const MAX_LINKS = 32;
 
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,10 +1,17 @@
 import { type Arch, hostArch } from "../config/arch.ts";
 import { GivenOptions, type OptionName, optionsOf, type Start, startOf } from "../config/options.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
 import { type ParsedArguments, parseArguments, UsageError } from "./arguments.ts";
 import { helpText } from "./help.ts";
 import { versionText } from "./version.ts";
 
-export type SeccompMode = "true" | "false" | "log" | "errno";
+/** Values of `--seccomp`. */
+const SECCOMP_MODES = new Map<string, SeccompMode | undefined>([
+  ["true", "trap"],
+  ["false", undefined],
+  ["log", "log"],
+  ["errno", "errno"],
+]);
 
 /** What a well-formed command line asks for. Values of options are still text: they are read one by one during the start. */
 export interface RunRequest {
@@ -13,7 +20,7 @@ export interface RunRequest {
   /** How often `-v` was given. */
   readonly verbosity: number;
   readonly noShutdown: boolean;
-  /** Undefined when the option was not given. */
+  /** What a violation of a thread's system call filter leads to; no filters when undefined. */
   readonly seccomp: SeccompMode | undefined;
   readonly logFile: string | undefined;
   readonly logFormat: string | undefined;
@@ -38,7 +45,6 @@ export interface Surroundings {
 }
 
 const DEFAULT_COLUMNS = 80;
-const SECCOMP_MODES: readonly SeccompMode[] = ["true", "false", "log", "errno"];
 
 /** An option of the VM's configuration makes no sense without something to boot. @throws UsageError */
 function checkGroups(values: ReadonlyMap<OptionName, unknown>, arch: Arch): void {
@@ -57,7 +63,7 @@ function request({ values, verbosity }: ParsedArguments): RunRequest {
     start: startOf(options),
     verbosity,
     noShutdown: options.has("no-shutdown"),
-    seccomp: SECCOMP_MODES.find((mode) => mode === options.text("seccomp")),
+    seccomp: SECCOMP_MODES.get(options.text("seccomp") ?? "true"),
     logFile: options.text("log-file"),
     logFormat: options.text("log-format"),
   };

@@ -202,7 +202,7 @@ export const OPTIONS = [
     arity: "one",
     group: "general",
     choices: ["true", "false", "log", "errno"],
-    defaultText: "false",
+    defaultText: "true",
     doc: "system call filter: true ends the process on a forbidden call, log only logs it, errno lets it fail",
   },
   { name: "log-file", arity: "one", group: "logging", label: PATH, doc: "log to a file instead of standard error" },

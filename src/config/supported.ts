@@ -5,9 +5,6 @@ import type { VmConfig } from "./schema/vm.ts";
 /** Options of the VMM itself that the grammar knows and nothing implements. */
 const UNSUPPORTED_OPTIONS: readonly OptionName[] = ["gdb", "dbus-service-name", "dbus-object-path", "dbus-system-bus"];
 
-/** Values of `--seccomp` that nothing implements. Without the option there is no filter, though `true` is to be the default. */
-const UNSUPPORTED_SECCOMP: readonly string[] = ["true", "log", "errno"];
-
 interface UnsupportedSetting {
   /** As on the command line. */
   readonly feature: string;
@@ -65,7 +62,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
 
   disk("vhost_user", ({ vhost_user }) => vhost_user),
   disk("socket", ({ vhost_socket }) => vhost_socket !== undefined),
-  disk("image_type=vhdx", ({ image_type }) => image_type === "Vhdx"),
   disk("image_type=vmdk", ({ image_type }) => image_type === "FlatVmdk"),
   disk("iommu", ({ iommu }) => iommu),
 
@@ -84,9 +80,6 @@ const UNSUPPORTED_SETTINGS: readonly UnsupportedSetting[] = [
   { feature: "--vsock iommu", isUsed: ({ vsock }) => vsock?.iommu === true },
 
   { feature: "--console iommu", isUsed: ({ console: { iommu } }) => iommu },
-
-  member("--landlock", "landlock_enable"),
-  member("--landlock-rules", "landlock_rules"),
 ];
 
 /** Everything that is refused, as on the command line: an option, or an option and a key, or in words. */
@@ -102,8 +95,6 @@ function refuseAll(features: readonly string[]): void {
 /** @throws UnsupportedError when an option of the VMM was given that nothing implements */
 export function refuseUnsupportedOptions(options: GivenOptions): void {
   const features = UNSUPPORTED_OPTIONS.filter((name) => options.has(name)).map((name) => `--${name}`);
-  const seccomp = options.text("seccomp");
-  if (seccomp !== undefined && UNSUPPORTED_SECCOMP.includes(seccomp)) features.push(`--seccomp ${seccomp}`);
   if (startOf(options) === "restore") features.push("--restore");
   refuseAll(features);
 }

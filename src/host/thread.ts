@@ -31,7 +31,7 @@ export function installKickSignal(): void {
 }
 
 /** Signals that code here names (asm-generic/signal.h). */
-export const Signal = { HUP: 1, INT: 2, QUIT: 3, TERM: 15, TSTP: 20, TTIN: 21, TTOU: 22 } as const;
+export const Signal = { HUP: 1, INT: 2, QUIT: 3, KILL: 9, TERM: 15, TSTP: 20, TTIN: 21, TTOU: 22 } as const;
 const SIG_IGN = 1n;
 
 /** Makes the process ignore a signal. @throws SysError */

@@ -1,5 +1,4 @@
 import { check, libc } from "./libc.ts";
-import { mapAnonymous } from "./mmap.ts";
 import { scratch } from "./scratch.ts";
 import { bytes, struct, u8, u16, u32 } from "./struct.ts";
 
@@ -54,7 +53,9 @@ export function takeControllingTerminal(fd: number): void {
 
 /** A terminal's settings, opaque, to be put back. @throws SysError when `fd` is no terminal */
 export function terminalSettings(fd: number): Uint8Array {
-  const block = mapAnonymous(termios.size);
+  const block = scratch();
+  // The padding is not written: settings that are compared must not differ in what was there before.
+  block.u8.fill(0, 0, termios.size);
   check(libc.tcgetattr(fd, block.address), `read the settings of terminal ${fd}`);
   return block.u8.slice(0, termios.size);
 }

@@ -28,6 +28,7 @@ export const cmsghdr = struct("cmsghdr", { cmsg_len: u64, cmsg_level: i32, cmsg_
 export const Socket = {
   AF_UNIX: 1,
   SOCK_STREAM: 1,
+  SOCK_SEQPACKET: 5,
   SOCK_CLOEXEC: 0o2000000,
   SOCK_NONBLOCK: 0o4000,
   SOL_SOCKET: 1,
@@ -117,7 +118,7 @@ function receivedFds({ control, controlLength }: MessageMemory): readonly number
 }
 
 /**
- * Reads what a stream socket has, up to 64 KiB, with the descriptors that came along; those are close-on-exec.
+ * Reads what a stream socket has or one message, up to 64 KiB, with the descriptors that came along; those are close-on-exec.
  * @returns undefined when there is nothing to read without waiting and `wait` is false
  * @throws SysError
  */
@@ -232,13 +233,11 @@ export function connectTo(path: string): number {
   );
 }
 
-/** Two connected blocking sockets. @throws SysError */
-export function socketPair(): readonly [number, number] {
+/** Two connected blocking sockets, of a stream or of messages that stay whole. @throws SysError */
+export function socketPair(kind: "stream" | "messages" = "stream"): readonly [number, number] {
   const { view, address } = scratch();
-  check(
-    libc.socketpair(Socket.AF_UNIX, Socket.SOCK_STREAM | Socket.SOCK_CLOEXEC, 0, address),
-    "make a pair of sockets",
-  );
+  const type = kind === "stream" ? Socket.SOCK_STREAM : Socket.SOCK_SEQPACKET;
+  check(libc.socketpair(Socket.AF_UNIX, type | Socket.SOCK_CLOEXEC, 0, address), "make a pair of sockets");
   return [view.getInt32(0, true), view.getInt32(4, true)];
 }
 

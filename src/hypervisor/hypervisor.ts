@@ -63,6 +63,25 @@ export interface SpecialRegisters {
   readonly x2apic: boolean;
 }
 
+/** A segment register as a core file has it. */
+export interface CoreSegment {
+  readonly selector: number;
+  readonly limit: number;
+  /** Attributes, where the upper half of a descriptor has them: bits 8 to 23. */
+  readonly flags: number;
+  readonly base: bigint;
+}
+
+type GeneralRegister =
+  | ("rax" | "rbx" | "rcx" | "rdx" | "rsi" | "rdi" | "rsp" | "rbp" | "rip" | "rflags")
+  | ("r8" | "r9" | "r10" | "r11" | "r12" | "r13" | "r14" | "r15");
+
+/** What a core file says of a vCPU. */
+export type CoreRegisters = Readonly<
+  Record<GeneralRegister | "cr0" | "cr2" | "cr3" | "cr4" | "kernelGsBase", bigint> &
+    Record<"cs" | "ds" | "es" | "fs" | "gs" | "ss" | "ldt" | "tr" | "gdt" | "idt", CoreSegment>
+>;
+
 /** One access of a vCPU: its width and its value in two halves. */
 export interface IoAccess {
   offset: number;

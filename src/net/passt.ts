@@ -1,10 +1,13 @@
 import { Errno, SysError } from "../host/errno.ts";
+import { type LaunchedProcess, launcher } from "../host/launcher/launcher.ts";
 import { check, libc } from "../host/libc.ts";
 import { waitReadable } from "../host/poll.ts";
-import { waitForEnd } from "../host/process.ts";
+import { signalName } from "../host/process.ts";
 import { scratch } from "../host/scratch.ts";
+import { Signal } from "../host/thread.ts";
 import { makeNonBlocking, receive, send, socketPair } from "../host/unix-socket.ts";
 import { arpProbe } from "./arp.ts";
+import { PASST, type PasstRequest, passtArguments } from "./passt-program.ts";
 import { onWire, PREFIX_BYTES } from "./stream/protocol.ts";
 
 /** A user-mode network that cannot be had. The message says why, and what to do. */
@@ -12,26 +15,6 @@ export class PasstError extends Error {
   override readonly name = "PasstError";
 }
 
-/** A port of the host that leads to the guest. */
-export interface Forward {
-  readonly protocol: "tcp" | "udp";
-  /** IPv4 or IPv6. */
-  readonly address: string;
-  readonly hostPort: number;
-  readonly guestPort: number;
-}
-
-export interface PasstRequest {
-  /** The guest's MAC address. */
-  readonly mac: Uint8Array;
-  /** Told to the guest by DHCP and NDP. */
-  readonly mtu: number;
-  readonly forwards: readonly Forward[];
-}
-
-const PROGRAM = "passt";
-/** The descriptor that the program finds its end of the connection at, behind the standard ones. */
-const CONNECTION_FD = 3;
 /** How long the first answer may take. A network of IPv6 alone has none, and is taken to be there then. */
 const ANSWER_PATIENCE_MS = 5000;
 const END_PATIENCE_MS = 5000;
@@ -53,37 +36,30 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
 export class Passt {
   /** Our end of the connection, non-blocking; the caller's to close. */
   readonly fd: number;
-  readonly #child: Bun.Subprocess;
+  readonly #child: LaunchedProcess;
   readonly #messagesFd: number;
   #stopped = false;
 
-  private constructor(fd: number, messagesFd: number, child: Bun.Subprocess) {
+  private constructor(fd: number, messagesFd: number, child: LaunchedProcess) {
     this.fd = fd;
     this.#messagesFd = messagesFd;
     this.#child = child;
-    child.unref();
   }
 
   /** Starts the program and waits until it serves the guest. @throws PasstError, SysError */
   static start(request: PasstRequest): Passt {
-    const program = Bun.which(PROGRAM);
-    if (program === null)
-      throw new PasstError(`--net user=on needs the program ${PROGRAM}: install the package of that name`);
     const connection = socketPair();
     const messages = socketPair();
     const [fd, childFd] = connection;
     const [messagesFd, childMessagesFd] = messages;
-    for (const end of [fd, ...messages]) makeNonBlocking(end);
     let passt: Passt;
     try {
-      const child = Bun.spawn([program, ...argumentsOf(request)], {
-        stdio: ["ignore", childMessagesFd, childMessagesFd, childFd],
-        cwd: "/",
-      });
-      passt = new Passt(fd, messagesFd, child);
-    } catch (cause) {
+      for (const end of [fd, ...messages]) makeNonBlocking(end);
+      const streams = [undefined, childMessagesFd, childMessagesFd, childFd];
+      passt = new Passt(fd, messagesFd, launchPasst(passtArguments(request), streams));
+    } catch (error) {
       for (const end of [fd, messagesFd]) libc.close(end);
-      throw new PasstError(`cannot start ${program}`, { cause });
+      throw error;
     } finally {
       for (const end of [childFd, childMessagesFd]) libc.close(end);
     }
@@ -99,10 +75,9 @@ export class Passt {
 
   /** Calls back when the program has ended by itself, with what is known of why. */
   onEnd(listener: (why: string) => void): void {
-    void this.#child.exited.then(() => {
+    void this.#child.exited.then((status) => {
       if (this.#stopped) return;
-      const { exitCode, signalCode } = this.#child;
-      const how = signalCode === null ? `status ${exitCode}` : signalCode;
+      const how = status.kind === "killed" ? signalName(status.signal) : `status ${status.code}`;
       listener([how, ...this.#messages().slice(-1)].join(": "));
     });
   }
@@ -111,8 +86,9 @@ export class Passt {
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#child.kill("SIGKILL");
-    waitForEnd(this.#child.pid, END_PATIENCE_MS);
+    this.#child.kill(Signal.KILL);
+    this.#child.waitForEnd(END_PATIENCE_MS);
+    this.#child.release();
     libc.close(this.#messagesFd);
   }
 
@@ -125,25 +101,25 @@ export class Passt {
       this.#read(new DataView(prefix.buffer).getUint32(0));
     } catch (cause) {
       if (!(cause instanceof SysError)) throw cause;
-      waitForEnd(this.#child.pid, END_PATIENCE_MS);
+      this.#child.waitForEnd(END_PATIENCE_MS);
       // The last of what it says is why it ends.
       const said = this.#messages().at(-1) ?? "it ends without a word";
       const advice = ADVICE.find(([pattern]) => pattern.test(said))?.[1];
-      throw new PasstError(`${PROGRAM} does not start: ${said}${advice === undefined ? "" : `: ${advice}`}`, { cause });
+      throw new PasstError(`${PASST} does not start: ${said}${advice === undefined ? "" : `: ${advice}`}`, { cause });
     }
   }
 
   /** Reads so many bytes and no more. @returns undefined when the first does not come in time @throws SysError at the end */
   #read(count: number): Uint8Array | undefined {
     const { u8, address } = scratch();
-    if (count > u8.length) throw new SysError(Errno.EMSGSIZE, `read ${count} bytes from ${PROGRAM}`);
+    if (count > u8.length) throw new SysError(Errno.EMSGSIZE, `read ${count} bytes from ${PASST}`);
     for (let done = 0; done < count; ) {
       if (!waitReadable(this.fd, ANSWER_PATIENCE_MS)) {
         if (done === 0) return undefined;
-        throw new SysError(Errno.ETIMEDOUT, `read from ${PROGRAM}`);
+        throw new SysError(Errno.ETIMEDOUT, `read from ${PASST}`);
       }
-      const bytes = check(libc.read(this.fd, address + done, count - done), `read from ${PROGRAM}`);
-      if (bytes === 0) throw new SysError(Errno.EPIPE, `read from ${PROGRAM}`);
+      const bytes = check(libc.read(this.fd, address + done, count - done), `read from ${PASST}`);
+      if (bytes === 0) throw new SysError(Errno.EPIPE, `read from ${PASST}`);
       done += bytes;
     }
     return u8.slice(0, count);
@@ -156,12 +132,19 @@ export class Passt {
   }
 }
 
-function argumentsOf({ mtu, forwards }: PasstRequest): string[] {
-  return [
-    ...["--foreground", "--quiet", "--fd", String(CONNECTION_FD), "--mtu", String(mtu)],
-    ...forwards.flatMap(({ protocol, address, hostPort, guestPort }) => [
-      protocol === "tcp" ? "--tcp-ports" : "--udp-ports",
-      `${address}/${hostPort}:${guestPort}`,
-    ]),
-  ];
+/** @throws PasstError */
+function launchPasst(args: readonly string[], streams: readonly (number | undefined)[]): LaunchedProcess {
+  const starter = launcher();
+  const missing = `--net user=on needs the program ${PASST}`;
+  if (starter === undefined)
+    throw new PasstError(
+      `${missing}, and a VMM that knows of it when it starts: install the package of that name and restart the VMM`,
+    );
+  try {
+    return starter.launch({ program: PASST, args, streams });
+  } catch (cause) {
+    if (cause instanceof SysError && cause.errno === Errno.ENOENT)
+      throw new PasstError(`${missing}: install the package of that name`);
+    throw new PasstError(`cannot start ${PASST}`, { cause });
+  }
 }

@@ -23,13 +23,12 @@ export class TapRing {
   static open(fd: number): TapRing | undefined {
     let ring: IoUring;
     try {
-      ring = new IoUring(FrameBatch.maxFrames, FrameBatch.maxFrames);
+      ring = new IoUring(FrameBatch.maxFrames, FrameBatch.maxFrames, [IoUringOp.READV, IoUringOp.WRITEV]);
     } catch (error) {
       if (error instanceof IoUringUnavailableError) return undefined;
       throw error;
     }
     try {
-      ring.require([IoUringOp.READV, IoUringOp.WRITEV]);
       const tap = new TapRing(ring, fd);
       if (tap.#neverWaits()) return tap;
     } catch (error) {

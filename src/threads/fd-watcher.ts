@@ -1,6 +1,7 @@
 import { Epoll, EpollEvent } from "../host/epoll.ts";
 import { createEventFd, signalEventFd } from "../host/eventfd.ts";
-import { libc } from "../host/libc.ts";
+import { libc, WORKER_ARGUMENTS } from "../host/libc.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
 import { type Failure, ThreadError } from "./failure.ts";
 
 /** Token of the eventfd that ends the thread; all others are positive. */
@@ -11,6 +12,8 @@ const UNTIL_STARTED_MS = 1;
 export interface WatcherJob {
   readonly name: string;
   readonly epollFd: number;
+  /** Undefined when there is to be no filter. */
+  readonly seccomp: SeccompMode | undefined;
 }
 
 /** What the watching thread tells: tokens and events in turns, or its end. */
@@ -43,16 +46,17 @@ export class FdWatcher {
   /**
    * @param name of the thread
    * @param entry the module of the thread: workers/fd-watcher.ts
+   * @param seccomp what a violation of its filter leads to; without it there is no filter
    * @param onFailure told when the thread fails: nothing is watched any more
    * @throws SysError
    */
-  constructor(name: string, entry: string, onFailure: (error: Error) => void) {
+  constructor(name: string, entry: string, seccomp: SeccompMode | undefined, onFailure: (error: Error) => void) {
     this.#onFailure = onFailure;
     this.#epoll.add(this.#stopFd, STOP_TOKEN);
-    this.#worker = new Worker(entry, { name, smol: true });
+    this.#worker = new Worker(entry, { name, smol: true, argv: [...WORKER_ARGUMENTS] });
     this.#worker.onmessage = ({ data }: MessageEvent<WatcherMessage>) => this.#receive(name, data);
     this.#worker.onerror = ({ message }) => onFailure(new ThreadError(name, [{ name: "Error", message }]));
-    const job: WatcherJob = { name, epollFd: this.#epoll.fd };
+    const job: WatcherJob = { name, epollFd: this.#epoll.fd, seccomp };
     this.#worker.postMessage(job);
     this.#untilStarted = setInterval(() => this.#epoll.wait(0, this.#dispatch), UNTIL_STARTED_MS);
   }

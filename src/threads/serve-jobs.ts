@@ -1,3 +1,4 @@
+import { unbindLibc } from "../host/libc.ts";
 import { unmapForThread } from "../host/mmap.ts";
 import { toFailure } from "./failure.ts";
 import { type JobAnswer, LEAVE } from "./worker.ts";
@@ -17,11 +18,14 @@ export function serveJobs<Job, Result, Notice = never>(
   self.onmessage = async ({ data }: MessageEvent<Job | typeof LEAVE>) => {
     if (data === LEAVE) {
       unmapForThread();
+      unbindLibc();
       answer({ kind: "left" });
       return;
     }
     try {
       answer({ kind: "done", result: await work(data, notify) });
+      // What was compiled for this job would stay for the thread's next one, and more be compiled for that.
+      setImmediate(Bun.shrink);
     } catch (error) {
       answer({ kind: "failed", failure: toFailure(error) });
     }

@@ -1,3 +1,4 @@
+import { WORKER_ARGUMENTS } from "../host/libc.ts";
 import { type Failure, ThreadError } from "./failure.ts";
 
 /** What a worker says of a job: something on the way, and then its result or why there is none. */
@@ -30,7 +31,7 @@ export class WorkerThread<Job, Result, Notice = never> {
    */
   constructor(name: string, entry: string) {
     this.name = name;
-    this.#worker = new Worker(entry, { name, smol: true });
+    this.#worker = new Worker(entry, { name, smol: true, argv: [...WORKER_ARGUMENTS] });
     this.#worker.onmessage = ({ data }: MessageEvent<JobAnswer<Result, Notice>>) => {
       if (data.kind === "notice") this.#onNotice?.(data.notice);
       else if (data.kind === "done") this.#take()?.resolve(data.result);

@@ -88,9 +88,9 @@ export class DeviceThreads {
     this.#leaving.delete(id);
   }
 
-  /** Ends the jobs of all threads, which wait for the next VM then. @throws ThreadError */
+  /** Ends all threads: one that serves may not set itself up again. @throws ThreadError */
   stop(): Promise<void> {
-    return this.#stop([...this.#jobs.keys()]);
+    return this.end([...this.#jobs.keys()]);
   }
 
   async #stop(threads: readonly VmThread[]): Promise<void> {
@@ -100,17 +100,19 @@ export class DeviceThreads {
   }
 
   #startQueue(entry: QueueThread): Promise<void> {
-    const { thread, queue, affinity } = entry;
+    const { thread, affinity } = entry;
     const { name } = thread;
-    const job = { ...this.#describe(thread, affinity), queue };
+    const job = this.#describe(thread, affinity);
     switch (entry.kind) {
       case "block": {
-        const { device } = entry;
-        return this.#watch(thread, (notice) => this.#pool.thread("block", name).run({ ...job, device }, notice));
+        const { device, queues } = entry;
+        return this.#watch(thread, (notice) =>
+          this.#pool.thread("block", name).run({ ...job, device, queues }, notice),
+        );
       }
       case "net": {
-        const { device } = entry;
-        return this.#watch(thread, (notice) => this.#pool.thread("net", name).run({ ...job, device }, notice));
+        const { device, queue } = entry;
+        return this.#watch(thread, (notice) => this.#pool.thread("net", name).run({ ...job, device, queue }, notice));
       }
     }
   }

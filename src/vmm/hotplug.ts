@@ -1,3 +1,4 @@
+import { prepareImage } from "../block/prepare-image.ts";
 import { logger } from "../threads/log.ts";
 import type { NewDevice } from "./control/device-kinds.ts";
 import { RemovalNotAllowedError, UnknownDeviceError, VmIsOverError } from "./control/errors.ts";
@@ -47,6 +48,7 @@ export class Hotplug {
   plug(device: NewDevice): Promise<PlacedDevice> {
     return this.#inTurn(async () => {
       const { machine, threads } = this.#vm;
+      if (device.member === "disks" && device.config.path !== undefined) await prepareImage(device.config.path);
       if (this.#isOver) throw new VmIsOverError();
       const placed = machine.pci.place(device);
       try {

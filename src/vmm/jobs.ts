@@ -1,5 +1,6 @@
 import type { BlockWiring } from "../devices/virtio/block/device.ts";
 import type { NetWiring } from "../devices/virtio/net/device.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
 import type { VcpuHandle } from "../hypervisor/hypervisor.ts";
 import type { VirtioWiring } from "../machine/pci-devices.ts";
 import type { MachineWiring } from "../machine/x86_64/machine-wiring.ts";
@@ -15,6 +16,8 @@ export interface JobBase {
   readonly log: LogSettings;
   /** Host CPUs to stay on; anywhere when undefined. */
   readonly affinity: readonly number[] | undefined;
+  /** What a violation of the thread's filter leads to; without it there is no filter. */
+  readonly seccomp: SeccompMode | undefined;
 }
 
 /** Run a vCPU, which has been set up, until it stops. */
@@ -38,10 +41,23 @@ export interface IoJob extends JobBase {
   readonly platform: boolean;
 }
 
-/** Serve one queue of a block device. */
+/** Serve queues of a block device. */
 export interface BlockJob extends JobBase {
   readonly device: BlockWiring;
-  readonly queue: number;
+  /** Their numbers, at least one. */
+  readonly queues: readonly number[];
+}
+
+/** Write the memory of a paused VM into a core file. */
+export interface CoreDumpJob extends JobBase {
+  /** The file, new and open for writing. */
+  readonly fd: number;
+  /** What stands at its start. */
+  readonly head: Uint8Array;
+  /** Where in it each region of RAM starts, in bytes. */
+  readonly offsets: readonly number[];
+  /** Its bytes. */
+  readonly size: number;
 }
 
 /** Serve one pair of queues of a network device. */

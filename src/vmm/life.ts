@@ -1,5 +1,5 @@
 import { UnsupportedError } from "../config/errors.ts";
-import type { VmResize, VmResizeDisk } from "../config/schema/actions.ts";
+import type { VmCoredumpData, VmResize, VmResizeDisk } from "../config/schema/actions.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import { isVirtio } from "../machine/pci-devices.ts";
 import { BalloonStatistics, guestRamBytes, resizeBalloon } from "./balloon.ts";
@@ -10,13 +10,11 @@ import type { LifeMetrics } from "./control/vm-metrics.ts";
 import { deviceCounters } from "./device-counters.ts";
 import type { PlacedDevice } from "./devices/placed-device.ts";
 import { resizeDisk } from "./resize-disk.ts";
+import { settle } from "./settle.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 import { Vm, type VmSurroundings } from "./vm.ts";
 
 const ENDS: Readonly<Record<VcpuOutcome, LifeEnd>> = { reset: "reset", "power-off": "powerOff", stopped: "stopped" };
-
-/** Until then the guest needs the processors more than this process needs less memory. */
-const SETTLE_MS = 500;
 
 /** A VM as the state machine steers it. */
 export class Life implements VmLife {
@@ -42,10 +40,10 @@ export class Life implements VmLife {
   }
 
   async start(): Promise<void> {
+    settle.starting();
     await this.#vm.start();
     this.#config = withGenerated(this.#config, this.#placed);
-    // Most of the code that a boot needs is not needed again before the next one, which finds it in the executable.
-    setTimeout(Bun.shrink, SETTLE_MS).unref();
+    settle.booted();
   }
 
   pause(): void {
@@ -62,6 +60,7 @@ export class Life implements VmLife {
 
   close(): void {
     this.#vm.close();
+    settle.over();
   }
 
   powerButton(): void {
@@ -70,6 +69,11 @@ export class Life implements VmLife {
 
   nmi(): void {
     this.#vm.nmi();
+  }
+
+  /** @throws VmIsOverError, CoreDumpError */
+  coredump({ destination_url }: VmCoredumpData): Promise<void> {
+    return this.#vm.dumpCore(destination_url);
   }
 
   /** @throws BalloonError, UnsupportedError */

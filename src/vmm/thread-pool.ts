@@ -1,7 +1,7 @@
 import type { GuestNotice } from "../devices/notices.ts";
 import { WorkerThread } from "../threads/worker.ts";
 import { WORKERS } from "../workers.ts";
-import type { BlockJob, IoJob, NetJob, VcpuJob } from "./jobs.ts";
+import type { BlockJob, CoreDumpJob, IoJob, NetJob, VcpuJob } from "./jobs.ts";
 import type { VcpuOutcome } from "./vcpu-loop.ts";
 
 /** What each kind of worker is given and what it answers. */
@@ -9,6 +9,7 @@ interface Kinds {
   readonly vcpu: { readonly job: VcpuJob; readonly result: VcpuOutcome };
   readonly io: { readonly job: IoJob; readonly result: unknown };
   readonly block: { readonly job: BlockJob; readonly result: unknown };
+  readonly coreDump: { readonly job: CoreDumpJob; readonly result: unknown };
   readonly net: { readonly job: NetJob; readonly result: unknown };
 }
 
@@ -35,7 +36,12 @@ export class ThreadPool {
     await thread?.end();
   }
 
-  /** Ends all threads. None may have a job. */
+  /** Ends all threads. None may have a job. @returns when they are gone */
+  async endAll(): Promise<void> {
+    await Promise.all([...this.#threads.keys()].map((name) => this.end(name)));
+  }
+
+  /** Ends all threads at once. None may have a job. */
   close(): void {
     for (const thread of this.#threads.values()) thread.terminate();
     this.#threads.clear();

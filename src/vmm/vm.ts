@@ -1,7 +1,9 @@
+import { prepareImage } from "../block/prepare-image.ts";
 import type { VmConfig } from "../config/schema/vm.ts";
 import { GedEvent } from "../devices/ged.ts";
 import type { GuestNotice, NoticeListener } from "../devices/notices.ts";
 import { CONSOLE_SIZE_WORD, consoleSizeWord } from "../devices/virtio/console/device.ts";
+import type { SeccompMode } from "../host/seccomp/install.ts";
 import { isolateCores } from "../host/thread.ts";
 import { isTerminal } from "../host/tty.ts";
 import type { VcpuHandle, VcpuState } from "../hypervisor/hypervisor.ts";
@@ -34,6 +36,8 @@ export interface VmHost {
   readonly system: KvmSystem;
   readonly threads: ThreadPool;
   readonly log: LogSettings;
+  /** What a violation of a thread's filter leads to; no filters when undefined. */
+  readonly seccomp: SeccompMode | undefined;
   /** Told what the guest does to its devices. */
   readonly onNotice: (notice: VmNotice) => void;
 }
@@ -78,6 +82,8 @@ export class Vm {
   #machine: Machine | undefined;
   #threads: DeviceThreads | undefined;
   #hotplug: Hotplug | undefined;
+  /** Who writes a core file. */
+  #dump: VmThread | undefined;
   #stopped = false;
   #paused = false;
   /** Threads are at work on the machine: it may not be taken from under them. */
@@ -117,6 +123,7 @@ export class Vm {
     // Threads take a few milliseconds to start: meanwhile the machine is made.
     const workers = Array.from({ length: cpus.boot_vcpus }, (_, i) => threads.thread("vcpu", `vcpu${i}`));
 
+    for (const { path } of this.#config.disks ?? []) if (path !== undefined) await prepareImage(path);
     const supported = system.supportedCpuid();
     const plan = planMachine(this.#config, supported);
     const machine = this.#resources.use(
@@ -169,6 +176,7 @@ export class Vm {
   stop(): void {
     this.#stopped = true;
     for (const thread of this.#vcpuThreads) thread.stop();
+    this.#dump?.stop();
   }
 
   /**
@@ -210,6 +218,28 @@ export class Vm {
     const vcpus: VcpuState[] = [];
     this.#eachVcpu((handle) => vcpus.push(new KvmVcpu(handle).saveState()));
     return { devices: this.#machine.devices.save(), vcpus };
+  }
+
+  /**
+   * Writes a core file. The VM must be paused, and stay so until that is done.
+   * @throws VmIsOverError, CoreDumpError
+   */
+  async dumpCore(destination: string): Promise<void> {
+    const { dumpCore } = await import("./core-dump.ts");
+    const machine = this.#machine;
+    if (machine === undefined || this.#stopped) throw new VmIsOverError();
+    try {
+      await dumpCore(destination, {
+        vcpus: this.save().vcpus,
+        threads: this.#host.threads,
+        describe: (thread) => this.#job(thread, machine),
+        onThread: (thread) => {
+          this.#dump = thread;
+        },
+      });
+    } finally {
+      this.#dump = undefined;
+    }
   }
 
   /** The machine, once `start` has made it. */
@@ -325,7 +355,8 @@ export class Vm {
   }
 
   #job(thread: VmThread, machine: Machine, affinity?: readonly number[]): JobBase {
-    return { name: thread.name, control: thread.controlRef, machine: machine.wiring, log: this.#host.log, affinity };
+    const { log, seccomp } = this.#host;
+    return { name: thread.name, control: thread.controlRef, machine: machine.wiring, log, affinity, seccomp };
   }
 
   #takeTerminal(): void {

@@ -23,7 +23,7 @@ export const Greeting = {
  */
 export function takeGreeting(fd: number): number {
   const { address, u8 } = scratch();
-  const count = libc.recv(fd, address, MAX_LINE_BYTES, Socket.MSG_PEEK | Socket.MSG_DONTWAIT);
+  const count = libc.recvfrom(fd, address, MAX_LINE_BYTES, Socket.MSG_PEEK | Socket.MSG_DONTWAIT, 0, 0);
   if (count < 0) return errno() === Errno.EAGAIN || errno() === Errno.EINTR ? Greeting.INCOMPLETE : Greeting.INVALID;
   const end = u8.subarray(0, count).indexOf(LINE_END);
   if (end < 0) {
@@ -31,7 +31,7 @@ export function takeGreeting(fd: number): number {
     return ended || count === MAX_LINE_BYTES ? Greeting.INVALID : Greeting.INCOMPLETE;
   }
   const port = parseGreeting(u8.subarray(0, end));
-  return libc.recv(fd, address, end + 1, Socket.MSG_DONTWAIT) === end + 1 ? port : Greeting.INVALID;
+  return libc.recvfrom(fd, address, end + 1, Socket.MSG_DONTWAIT, 0, 0) === end + 1 ? port : Greeting.INVALID;
 }
 
 /** @param line without its end */

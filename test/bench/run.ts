@@ -1,4 +1,4 @@
-// npm run bench [start|exits|block|net|vsock|memory|idle|rate-limits|boot|tcp|api|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
+// npm run bench [start|exits|block|net|vsock|memory|idle|rate-limits|boot|tcp|api|seccomp|fuzz ...]: prints each figure next to what it is compared with, measured in the same run.
 
 import { build } from "../run/parts.ts";
 import { ensurePackages } from "../setup/packages.ts";
@@ -12,11 +12,12 @@ import { idleFigures } from "./idle.ts";
 import { memoryFigures } from "./memory.ts";
 import { netFigures } from "./net.ts";
 import { rateLimitFigures } from "./rate-limits.ts";
+import { seccompFigures } from "./seccomp.ts";
 import { startFigures } from "./start.ts";
 import { tcpFigures } from "./tcp.ts";
 import { vsockFigures } from "./vsock.ts";
 
-const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
+const benches: Readonly<Record<string, () => Promise<Figure[]> | AsyncIterable<Figure>>> = {
   start: startFigures,
   exits: exitFigures,
   block: blockFigures,
@@ -28,6 +29,7 @@ const benches: Readonly<Record<string, () => Promise<Figure[]>>> = {
   boot: bootFigures,
   tcp: tcpFigures,
   api: apiFigures,
+  seccomp: seccompFigures,
   fuzz: fuzzFigures,
 };
 
@@ -37,7 +39,7 @@ if (unknown !== undefined) {
   console.error(`no benchmark ${unknown}; there are: ${Object.keys(benches).join(", ")}`);
   process.exit(2);
 }
-await ensurePackages(["gcc", "binutils", "iproute2", "libc6-dev", "qemu-system-x86"]);
+await ensurePackages(["gcc", "binutils", "fio", "iproute2", "libc6-dev", "qemu-system-x86", "qemu-utils"]);
 if (!(await build())) {
   process.exit(1);
 }
@@ -46,7 +48,7 @@ for (const [name, measure] of Object.entries(benches)) {
     continue;
   }
   try {
-    for (const figure of await measure()) {
+    for await (const figure of await measure()) {
       console.log(formatFigure(figure));
     }
   } catch (error) {

@@ -5,9 +5,11 @@ import type { GuestAssets } from "../setup/guest-assets.ts";
 export interface DiskSpec {
   readonly path: string;
   /** For our own VMM; raw by default. */
-  readonly imageType?: "raw" | "qcow2" | "vhd";
+  readonly imageType?: "raw" | "qcow2" | "vhd" | "vhdx";
   readonly readonly?: boolean;
   readonly serial?: string;
+  /** Further keys of `--disk`, for our own VMM. */
+  readonly options?: string;
 }
 
 /** A network device. */
@@ -49,7 +51,12 @@ export interface GuestSpec {
   readonly memory?: string;
   /** Further options, for our own VMM. */
   readonly options?: readonly string[];
+  /** Paths of what is plugged in later, or folders above them: a VMM that Landlock confines has to be told. */
+  readonly plugged?: readonly string[];
 }
+
+/** Whether the whole suite runs on VMMs of ours that are confined by Landlock (CH_TEST_LANDLOCK=1). */
+export const UNDER_LANDLOCK = process.env["CH_TEST_LANDLOCK"] === "1";
 
 export interface VmmDriver {
   readonly name: string;
@@ -94,12 +101,22 @@ function netOption({ host, mac, queuePairs = 1 }: NetSpec): string {
   return words.join(",");
 }
 
+function landlockOptions(plugged: readonly string[] = []): string[] {
+  if (!UNDER_LANDLOCK) return [];
+  const rules = plugged.map((path) => `path=${path},access=rw`);
+  return ["--landlock", ...(rules.length === 0 ? [] : ["--landlock-rules", ...rules])];
+}
+
 export const cloudHypervisor: VmmDriver = {
   name: "cloud-hypervisor",
   command(spec, runDir) {
-    const disks = spec.disks.map(
-      ({ path, imageType = "raw", readonly, serial }) =>
-        `path=${path},image_type=${imageType}${readonly === true ? ",readonly=on" : ""}${serial === undefined ? "" : `,serial=${serial}`}`,
+    const disks = spec.disks.map(({ path, imageType = "raw", readonly, serial, options }) =>
+      [
+        `path=${path},image_type=${imageType}`,
+        ...(readonly === true ? ["readonly=on"] : []),
+        ...(serial === undefined ? [] : [`serial=${serial}`]),
+        ...(options === undefined ? [] : [options]),
+      ].join(","),
     );
     return [
       spec.user?.binary ?? cloudHypervisorBinary,
@@ -118,6 +135,7 @@ export const cloudHypervisor: VmmDriver = {
         : ["--serial", "tty", "--console", spec.otherConsole ?? "off"]),
       ...["-v", "--log-file", join(runDir, "vmm.log")],
       ...(spec.powerButton === true ? ["--api-socket", `path=${join(runDir, "api.sock")}`] : []),
+      ...landlockOptions(spec.plugged),
       ...(spec.options ?? []),
     ];
   },

@@ -1,14 +1,14 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Subprocess } from "bun";
 import { ApiConnectionError } from "../../src/api/client/api-client.ts";
-import { scratchDir } from "../setup/cache.ts";
+import { cacheRoot, scratchDir } from "../setup/cache.ts";
 import { Api } from "./api.ts";
 import { buildPayload } from "./build.ts";
 import { eventually } from "./eventually.ts";
 import { monitorThreads } from "./threads.ts";
-import { vmmPath } from "./vmm.ts";
+import { UNDER_LANDLOCK, vmmPath } from "./vmm.ts";
 
 const START_MS = 5_000;
 const GUEST_MS = 30_000;
@@ -53,8 +53,18 @@ export class ApiVmm extends Api implements AsyncDisposable {
       memory: { size: 128 << 20 },
       serial: { mode: "File", file: join(this.folder, "serial") },
       console: { mode: "Off" },
+      ...(UNDER_LANDLOCK && { landlock_enable: true, landlock_rules: this.#landlockRules }),
       ...more,
     };
+  }
+
+  /** Tests plug in what they have made themselves, and make other VMs in the same process. */
+  get #landlockRules() {
+    return [
+      { path: dirname(this.folder), access: "rw" },
+      { path: cacheRoot(), access: "r" },
+      ...["/dev/pts", "/dev/ptmx"].map((path) => ({ path, access: "rw" })),
+    ];
   }
 
   /** Waits until the guest has printed a line, as often as is said. @returns all that it has printed since the last boot */
@@ -81,13 +91,17 @@ export class ApiVmm extends Api implements AsyncDisposable {
     return texts.map((text) => JSON.parse(text));
   }
 
-  /** What the monitor holds of the host: descriptors, threads, files, and mapped memory in KiB. */
+  /**
+   * What the monitor holds of the host: descriptors, threads, files, and memory in KiB: mapped, and written to by it alone.
+   * Address space that the C library reserves for a thread's heap cannot be accessed and does not count.
+   */
   get resources() {
     const proc = `/proc/${this.process.pid}`;
     return {
       fds: readdirSync(`${proc}/fd`).length,
       threads: monitorThreads(this.process.pid).length,
-      mappedKib: Number(/VmSize:\s+(\d+)/.exec(readFileSync(`${proc}/status`, "utf8"))?.[1]),
+      mappedKib: accessibleBytes(readFileSync(`${proc}/maps`, "utf8")) / 1024,
+      privateKib: Number(/^Anonymous:\s+(\d+)/m.exec(readFileSync(`${proc}/smaps_rollup`, "utf8"))?.[1]),
       files: readdirSync(this.folder).length,
     };
   }
@@ -98,6 +112,11 @@ export class ApiVmm extends Api implements AsyncDisposable {
     await this.process.exited;
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+function accessibleBytes(maps: string): number {
+  const ranges = maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) (?!---)/gm);
+  return ranges.reduce((sum, [, from = "", to = ""]) => sum + Number.parseInt(to, 16) - Number.parseInt(from, 16), 0);
 }
 
 const countOf = (lines: readonly string[], wanted: string): number => lines.filter((line) => line === wanted).length;

@@ -3,7 +3,14 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
 import { expectPass } from "./expect.ts";
+import { threadEach } from "./queue-threads.ts";
 import { runOnVmm } from "./vmm.ts";
+
+/** How queues are served: a host with few CPUs has fewer threads than queues. */
+const SERVED = [
+  ["as many threads as the host is good for", ""],
+  ["a thread each", threadEach(2)],
+] as const;
 
 const MIB = 1 << 20;
 const SECTOR = 512;
@@ -42,6 +49,7 @@ describe("virtio-blk", () => {
     ["with io_uring", ""],
     ["with the synchronous engine", ",_disable_io_uring=on,_disable_aio=on"],
     ["with direct I/O", ",direct=on"],
+    ["with Linux AIO and direct I/O", ",direct=on,_disable_io_uring=on"],
     ["with a queue of 1024", ",queue_size=1024"],
   ] as const;
 
@@ -101,24 +109,53 @@ describe("virtio-blk", () => {
     expect(written.subarray(DISK_BYTES)).toEqual(footer);
   });
 
-  test("qcow2: several queues on several vCPUs, none of which loses what another one writes", async () => {
+  test.each(SERVED)("qcow2: several queues on %s: none loses what another one writes", async (_, threads) => {
     const image = path("queues.qcow2");
     qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", image, String(DISK_BYTES));
     const outcome = await runOnVmm("blkbench", {
       cmdline: "op=randwrite queues=2 cpus=2 qd=16 seconds=1",
       cpus: "boot=2",
-      extra: ["--disk", `path=${image},image_type=qcow2,num_queues=2`],
+      extra: ["--disk", `path=${image},image_type=qcow2,num_queues=2${threads}`],
     });
     expectPass(outcome);
     qemuImg("check", "-q", image);
   });
 
-  test("several queues on several vCPUs", async () => {
+  for (const subformat of ["dynamic", "fixed"])
+    test(`VHDX, ${subformat}: every request, error and ring wrap`, async () => {
+      const image = path("disk.vhdx");
+      const options = ["-O", "vhdx", "-o", `subformat=${subformat},block_size=1M`];
+      qemuImg("convert", "-q", "-f", "raw", ...options, await makeDisk("before.raw", 0x11), image);
+      const outcome = await runOnVmm("blkcheck", {
+        cmdline: "id=payload-disk",
+        extra: ["--disk", `path=${image},image_type=vhdx,serial=payload-disk`],
+      });
+      expectPass(outcome);
+      qemuImg("check", "-q", image);
+      qemuImg("convert", "-q", "-O", "raw", image, path("contents.raw"));
+      const written = await Bun.file(path("contents.raw")).bytes();
+      expect(written.subarray(2048 * SECTOR, 2176 * SECTOR)).toEqual(expectedTail());
+      expect(written.subarray(0, 2048 * SECTOR).every((byte) => byte === 0x11)).toBeTrue();
+    });
+
+  test.each(SERVED)("VHDX: several queues on %s: none loses what another one writes", async (_, threads) => {
+    const image = path("queues.vhdx");
+    qemuImg("create", "-q", "-f", "vhdx", "-o", "block_size=1M", image, String(DISK_BYTES));
+    const outcome = await runOnVmm("blkbench", {
+      cmdline: "op=randwrite queues=2 cpus=2 qd=16 seconds=1",
+      cpus: "boot=2",
+      extra: ["--disk", `path=${image},image_type=vhdx,num_queues=2${threads}`],
+    });
+    expectPass(outcome);
+    qemuImg("check", "-q", image);
+  });
+
+  test.each(SERVED)("several queues on %s", async (_, threads) => {
     const disk = await makeDisk("queues.raw", 0);
     const outcome = await runOnVmm("blkbench", {
       cmdline: "op=randwrite queues=2 cpus=2 qd=16 seconds=1",
       cpus: "boot=2",
-      extra: ["--disk", `path=${disk},image_type=raw,num_queues=2`],
+      extra: ["--disk", `path=${disk},image_type=raw,num_queues=2${threads}`],
     });
     expectPass(outcome);
     expect(outcome.results[0]).toMatchObject({ queues: "2", cpus: "2" });

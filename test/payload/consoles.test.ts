@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { ApiClient } from "../../src/api/client/api-client.ts";
+import { ApiClient, ApiConnectionError } from "../../src/api/client/api-client.ts";
 import { libc } from "../../src/host/libc.ts";
 import { mapAnonymous } from "../../src/host/mmap.ts";
 import { isTerminal, terminalSize } from "../../src/host/tty.ts";
@@ -153,8 +153,7 @@ class Vmm {
       [vmmPath(), "--kernel", kernel, "--memory", "size=64M", "--api-socket", socket, "-v", ...consoles],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
-    await eventually("the API", PATIENCE_MS, () => (existsSync(socket) ? true : undefined));
-    const started = new Vmm(process, new ApiClient(socket));
+    const started = new Vmm(process, await eventually("the API", PATIENCE_MS, () => clientOf(socket)));
     vmm = started;
     // The API answers before there is a VM.
     await eventually("the VM", PATIENCE_MS, () => (started.hasVm ? true : undefined));
@@ -183,6 +182,16 @@ class Vmm {
   async kill(): Promise<void> {
     this.process.kill("SIGKILL");
     await this.process.exited;
+  }
+}
+
+/** A client of the API, if somebody listens already. */
+function clientOf(socket: string): ApiClient | undefined {
+  try {
+    return new ApiClient(socket);
+  } catch (error) {
+    if (error instanceof ApiConnectionError) return undefined;
+    throw error;
   }
 }
 

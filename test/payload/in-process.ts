@@ -20,6 +20,7 @@ export function inProcessHost(): VmHost {
     threads: new ThreadPool(),
     onNotice: () => undefined,
     log: { level: "warn", template: "{msg}", startNs: 0, zoneOffsetMinutes: 0, fd: 2 },
+    seccomp: undefined,
   };
 }
 

@@ -42,6 +42,16 @@ describe.if(hasNetworkNamespaces())("virtio-net", () => {
     expect(resultNumber(outcome, "sent")).toBeGreaterThan(5000);
   });
 
+  test("pairs of queues join and leave the TAP as the driver chooses how many it uses", async () => {
+    const outcome = await runInNamespace(bridgedTaps("a", "b", "multi_queue"), "netpairs", {
+      cmdline: "rounds=10",
+      cpus: "boot=2",
+      extra: ["--net", "tap=a,num_queues=4", "tap=b"],
+    });
+    expectPass(outcome);
+    expect(resultNumber(outcome, "changes")).toBe(40);
+  });
+
   test("a machine that is moved goes on, and announces where it is", async () => {
     const command = [process.execPath, join(import.meta.dir, "net-move.ts")];
     const outcome = await new PayloadProcess(inNetworkNamespace(bridgedTaps("a", "b"), command), TIMEOUT_MS).outcome();

@@ -2,12 +2,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Sys } from "../../src/host/syscall-numbers.ts";
 import type { SavedVm } from "../../src/vmm/vm.ts";
 import { buildPayload } from "./build.ts";
 import { expectPass } from "./expect.ts";
 import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
-import { resultNumber } from "./process.ts";
-import { runOnVmm } from "./vmm.ts";
+import { PayloadProcess, resultNumber } from "./process.ts";
+import { runOnVmm, vmmArguments, vmmPath } from "./vmm.ts";
+import { withoutSyscalls } from "./without-syscalls.ts";
 
 const MIB = 1 << 20;
 const SIZE = 4 * MIB;
@@ -38,6 +40,14 @@ function expectWritten(path: string): void {
 }
 
 describe("virtio-pmem", () => {
+  test("flushes reach the file where the kernel denies io_uring", async () => {
+    const path = makeFile("without-uring.raw");
+    const args = await vmmArguments("pmem", { cmdline: `size=${SIZE} first=0x42`, extra: ["--pmem", `file=${path}`] });
+    const command = [...(await withoutSyscalls([Sys.io_uring_setup])), vmmPath(), ...args];
+    expectPass(await new PayloadProcess(command, 60_000).outcome());
+    expectWritten(path);
+  });
+
   test("a file is the guest's memory: what it writes and flushes is in the file, disks reach it", async () => {
     const path = makeFile("shared.raw");
     const disk = join(folder, "disk.raw");

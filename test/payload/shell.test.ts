@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
 import { ensurePackages } from "../setup/packages.ts";
-import { vmmPath } from "./vmm.ts";
+import { BUILT_VMM, vmmPath } from "./vmm.ts";
 
 const PROGRAMS = ["cloud-hypervisor", "ch-remote"] as const;
 let folder: string;
@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 function printed(program: string, ...args: readonly string[]): string {
-  const { exitCode, stdout, stderr } = Bun.spawnSync([join(dirname(vmmPath()), program), ...args]);
+  const { exitCode, stdout, stderr } = Bun.spawnSync([join(dirname(BUILT_VMM), program), ...args]);
   expect({ exitCode, stderr: stderr.toString() }).toEqual({ exitCode: 0, stderr: "" });
   return stdout.toString();
 }
@@ -125,6 +125,36 @@ describe.each([
     expect(complete("ch-remote add-disk ").map((word) => word.replace(/=.*$/, ""))).toContain("path");
     offers("ch-remote --api-socket s resize --", "--cpus", "--memory");
   });
+});
+
+describe.each([
+  ["bash", bash],
+  ["fish", fish],
+  ["zsh", zsh],
+] as const)("completions of the disk tool for %s", (_shell, complete) => {
+  test("subcommands, their options and what those take", () => {
+    expect(complete("cloud-hypervisor di")).toContain("disk");
+    const commands = complete("cloud-hypervisor disk ");
+    for (const command of ["info", "check", "create", "convert"]) expect(commands).toContain(command);
+    const options = complete("cloud-hypervisor disk check --");
+    expect(options).toContain("--repair");
+    expect(options).not.toContain("--kernel");
+    expect(options).not.toContain("--verify");
+    for (const kind of ["leaks", "all"]) expect(complete("cloud-hypervisor disk check --repair ")).toContain(kind);
+  });
+
+  test("images", () => {
+    expect(complete("cloud-hypervisor disk info disk").join(" ")).toContain("disk.raw");
+    expect(complete("cloud-hypervisor disk convert --verify disk").join(" ")).toContain("disk.raw");
+  });
+});
+
+test("the manual page names every option of the disk tool", () => {
+  const page = output(["mandoc", "-T", "ascii", "cloud-hypervisor.1"]).replaceAll(/.[\b]/g, "");
+  const help = printed("cloud-hypervisor", "disk", "--help");
+  for (const [option] of help.matchAll(/^ {2}--[a-z-]+/gm)) expect(page).toContain(option.trim());
+  for (const [, command = ""] of help.matchAll(/^ {2}cloud-hypervisor (disk [a-z]+)/gm))
+    expect(page).toContain(command);
 });
 
 describe.each(PROGRAMS)("the manual page of %s", (program) => {

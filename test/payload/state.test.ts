@@ -1,8 +1,10 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { GuestMemory } from "../../src/memory/guest-memory.ts";
 import type { SavedVm } from "../../src/vmm/vm.ts";
+import { openDescriptors, openedSince } from "../unit/open-descriptors.ts";
 import { buildPayload } from "./build.ts";
 import { configOf, copyMemory, GO_ON, inProcessHost, SerialOutput, TestVm } from "./in-process.ts";
 
@@ -34,7 +36,6 @@ describe("state in shared blocks", () => {
         ]);
         const vm = new TestVm(config, host, saved);
         const over = vm.run();
-        if (saved !== undefined) vm.memory?.writeU32(GO_ON, 1);
         if (life === moves) {
           expect(await over).toBe("power-off");
           vm.close();
@@ -42,7 +43,12 @@ describe("state in shared blocks", () => {
         }
         await Promise.race([output.waitFor("READY"), over]);
         vm.pause();
-        saved = { ...vm.save(), fillMemory: copyMemory(vm.memory) };
+        const fill = copyMemory(vm.memory);
+        const fillMemory = (target: GuestMemory): void => {
+          fill(target);
+          target.writeU32(GO_ON, 1);
+        };
+        saved = { ...vm.save(), fillMemory };
         vm.stop();
         expect(await over).toBe("stopped");
         vm.close();
@@ -82,11 +88,10 @@ describe("state in shared blocks", () => {
   test("a saved machine without one of its devices is refused, and nothing is left open", async () => {
     const kernel = await buildPayload("state");
     const config = configOf(["--kernel", kernel, "--serial", "null", "--console", "null", "--memory", "size=64M"]);
-    const fds = (): number => readdirSync("/proc/self/fd").length;
-    const before = fds();
+    const before = openDescriptors();
     const vm = new TestVm(config, host, { devices: {}, vcpus: [], fillMemory: () => undefined });
     expect(vm.run()).rejects.toThrow("the saved machine has no device");
     vm.close();
-    expect(fds()).toBe(before);
+    expect(openedSince(before)).toEqual([]);
   });
 });

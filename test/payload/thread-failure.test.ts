@@ -17,7 +17,11 @@ async function breakThread(kind: string): Promise<{ exitCode: number; stderr: st
     const kernel = await buildPayload("state");
     const argv = ["--kernel", kernel, "--memory", "size=64M", "--cmdline", "wait=ram moves=1"];
     argv.push("--serial", "tty", "--console", "null", "--disk", `path=${disk},image_type=raw`);
-    const vmm = Bun.spawn([process.execPath, SCRIPT, kind, ...argv], { stdio: ["pipe", "pipe", "pipe"] });
+    const vmm = Bun.spawn([process.execPath, SCRIPT, kind, ...argv], {
+      stdio: ["pipe", "pipe", "pipe"],
+      // Bun would keep what it makes of sources, which no filter of ours lets it.
+      env: { ...process.env, BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
+    });
     const timer = setTimeout(() => vmm.kill("SIGKILL"), TIMEOUT_MS);
     let output = "";
     for await (const chunk of vmm.stdout.pipeThrough(new TextDecoderStream())) {

@@ -3,17 +3,22 @@ import { readdirSync, readFileSync } from "node:fs";
 /** Threads that the monitor starts; the runtime's helpers and the kernel's own for KVM and io_uring come and go. */
 const OWN = /^(vcpu\d+|io|_.*_q\d+|http-server)$/;
 
-/** The names of a process's threads. */
-export function threadNames(pid: number): string[] {
+/** A process's threads. */
+export function threadsOf(pid: number): { readonly tid: number; readonly name: string }[] {
   return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
     try {
-      return readFileSync(`/proc/${pid}/task/${tid}/comm`, "latin1").trim();
+      return { tid: Number(tid), name: readFileSync(`/proc/${pid}/task/${tid}/comm`, "latin1").trim() };
     } catch (error) {
       // Gone since it was listed.
       if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ESRCH")) return [];
       throw error;
     }
   });
+}
+
+/** The names of a process's threads. */
+export function threadNames(pid: number): string[] {
+  return threadsOf(pid).map(({ name }) => name);
 }
 
 /** The names of the threads that the monitor has started itself. */

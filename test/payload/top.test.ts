@@ -1,11 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { ApiVmm } from "./api-vmm.ts";
 import { eventually } from "./eventually.ts";
 import { OnTerminal } from "./on-terminal.ts";
-import { vmmPath } from "./vmm.ts";
+import { CH_REMOTE } from "./vmm.ts";
 
-const CH_REMOTE = join(dirname(vmmPath()), "ch-remote");
 const PATIENCE_MS = 20_000;
 const ENTER = "\x1b[?1049h";
 const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";

@@ -40,12 +40,17 @@ async function start({
   return new PayloadProcess(inNetworkNamespace(setup, command), TIMEOUT_MS, terminal);
 }
 
-/** The passt process of a VMM, as soon as there is one. */
+/** The passt process of a VMM, as soon as there is one: a child of its launcher. */
 function passtOf(vmm: PayloadProcess): Promise<number> {
-  return eventually("passt", PATIENCE_MS, () => {
-    const children = readFileSync(`/proc/${vmm.pid}/task/${vmm.pid}/children`, "utf8").split(" ");
-    return children.map(Number).find((pid) => pid > 0 && stateOf(pid)?.name.startsWith("passt") === true);
-  });
+  return eventually("passt", PATIENCE_MS, () =>
+    childrenOf(vmm.pid)
+      .flatMap(childrenOf)
+      .find((pid) => stateOf(pid)?.name.startsWith("passt") === true),
+  );
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").map(Number).filter(Boolean);
 }
 
 function stateOf(pid: number): { readonly name: string; readonly state: string } | undefined {

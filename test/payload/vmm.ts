@@ -21,9 +21,18 @@ export interface VmmOptions {
   readonly terminal?: boolean;
 }
 
-/** The built monitor. Throws SetupError when `npm run build` has not been run. */
+/** Whether the whole suite runs on monitors that are confined by Landlock (CH_TEST_LANDLOCK=1). */
+export const UNDER_LANDLOCK = process.env["CH_TEST_LANDLOCK"] === "1";
+
+const built = (name: string): string => join(import.meta.dir, "..", "..", "dist", name);
+
+/** What `npm run build` makes. */
+export const BUILT_VMM = built("cloud-hypervisor");
+export const CH_REMOTE = built("ch-remote");
+
+/** The built monitor, or what CH_TEST_VMM names: a tracer around it. Throws SetupError when it has not been built. */
 export function vmmPath(): string {
-  const path = join(import.meta.dir, "..", "..", "dist", "cloud-hypervisor");
+  const path = process.env["CH_TEST_VMM"] ?? BUILT_VMM;
   if (!existsSync(path)) {
     throw new SetupError(`${path} does not exist: run npm run build first`);
   }
@@ -32,12 +41,14 @@ export function vmmPath(): string {
 
 /** The arguments that run a payload. */
 export async function vmmArguments(name: string, options: VmmOptions = {}): Promise<string[]> {
+  const { extra = [] } = options;
   return [
+    ...(UNDER_LANDLOCK && !extra.includes("--landlock") ? ["--landlock"] : []),
     ...["--kernel", await buildPayload(name)],
     ...(options.cmdline === undefined ? [] : ["--cmdline", options.cmdline]),
     ...["--memory", options.memory ?? "size=512M", "--cpus", options.cpus ?? "boot=1"],
     ...["--serial", options.serial ?? "tty", "--console", options.console ?? "off"],
-    ...(options.extra ?? []),
+    ...extra,
   ];
 }
 

@@ -1,12 +1,13 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { fioDisk } from "../lab/guest-programs.ts";
 import { needsKvmHost, needsLab } from "../lab/hardware.ts";
 import { LabError, runInLab } from "../lab/host.ts";
 import { scratchDir } from "../setup/cache.ts";
 import { guestAssets } from "../setup/guest-assets.ts";
 import { hostAssets } from "../setup/host-assets.ts";
 import { ensurePackages } from "../setup/packages.ts";
-import { judge, type Tally } from "./junit.ts";
+import { addTallies, failure, judge, NOTHING, type Tally } from "./junit.ts";
 import { runChild } from "./process.ts";
 
 const MINUTE_MS = 60_000;
@@ -22,11 +23,14 @@ export interface Part {
 /** Runs a program that is a test as a whole, such as the linter. */
 async function runAsTest(command: readonly [string, ...string[]], timeoutMs: number): Promise<Tally> {
   const status = await runChild(command, { cwd: checkout, timeoutMs });
-  return { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 };
+  return status === 0 ? { ...NOTHING, passed: 1 } : failure(command.join(" "));
 }
 
 interface TestRun {
-  readonly folder: string;
+  /** Folders or files of tests. */
+  readonly tests: readonly string[];
+  /** Variables that the tests are run with, more than there are. */
+  readonly variables?: Readonly<Record<string, string>>;
   /** Limit for one test where it sets none itself. */
   readonly testTimeoutMs: number;
   /** Limit for the whole part: beyond, it is stopped and counts as failed. */
@@ -53,12 +57,14 @@ async function runBunTest(run: TestRun): Promise<Tally> {
 }
 
 /** @throws LabError */
-async function runBunTestOnce({ folder, testTimeoutMs, timeoutMs, emulated, verbose }: TestRun): Promise<Tally> {
+async function runBunTestOnce(run: TestRun): Promise<Tally> {
+  const { tests, variables = {}, testTimeoutMs, timeoutMs, emulated, verbose } = run;
   const dir = await scratchDir("report");
   try {
     const report = join(dir, "junit.xml");
     const command = [
-      ...([process.execPath, "test", `./${folder}`, `--timeout=${testTimeoutMs}`] as const),
+      ...(["env", ...Object.entries(variables).map(([name, value]) => `${name}=${value}`)] as const),
+      ...[process.execPath, "test", ...tests.map((test) => `./${test}`), `--timeout=${testTimeoutMs}`],
       ...(verbose ? [] : ["--only-failures"]),
       ...["--reporter=junit", `--reporter-outfile=${report}`],
     ] as const;
@@ -72,6 +78,20 @@ async function runBunTestOnce({ folder, testTimeoutMs, timeoutMs, emulated, verb
   }
 }
 
+/** Payloads that are run again on VMMs confined by Landlock: all that open files, run programs or have something plugged in. */
+const UNDER_LANDLOCK = ["boot", "consoles", "hotplug", "pmem", "reset", "terminal", "user-net", "vsock"];
+
+async function runPayloads(run: Pick<TestRun, "tests" | "variables">): Promise<Tally> {
+  await ensurePackages(["gcc", "binutils", "iproute2", "libc6-dev", "qemu-utils"]);
+  const { emulated, reason } = needsKvmHost();
+  if (emulated) await ensurePackages(["fish", "mandoc", "passt", "swtpm", "zsh"]);
+  console.log(`payload: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
+  return runBunTest({ ...run, testTimeoutMs: MINUTE_MS, timeoutMs: 10 * MINUTE_MS, emulated, verbose: true });
+}
+
+/** What tests of the lab install as they come to it: the emulated host has no network to fetch it by. */
+const LAB_PACKAGES = ["dnsmasq-base", "iperf3", "iproute2", "passt", "qemu-utils", "socat", "swtpm"] as const;
+
 export const PARTS: readonly Part[] = [
   {
     name: "check",
@@ -79,7 +99,7 @@ export const PARTS: readonly Part[] = [
     run: async () => {
       const biome = await runAsTest(["node_modules/.bin/biome", "check", "--error-on-warnings", "."], 2 * MINUTE_MS);
       const types = await runAsTest(["node_modules/.bin/tsc", "--noEmit"], 2 * MINUTE_MS);
-      return { passed: biome.passed + types.passed, failed: biome.failed + types.failed, skipped: 0 };
+      return addTallies(biome, types);
     },
   },
   {
@@ -88,7 +108,7 @@ export const PARTS: readonly Part[] = [
     run: async () => {
       await ensurePackages(["gcc", "libc6-dev", "acpica-tools", "qemu-utils"]);
       return runBunTest({
-        folder: "test/unit",
+        tests: ["test/unit"],
         testTimeoutMs: 30_000,
         timeoutMs: 6 * MINUTE_MS,
         emulated: false,
@@ -97,20 +117,32 @@ export const PARTS: readonly Part[] = [
     },
   },
   {
-    name: "payload",
-    needsBuild: true,
+    name: "fuzz",
+    needsBuild: false,
     run: async () => {
-      await ensurePackages(["gcc", "binutils", "iproute2", "libc6-dev", "qemu-utils"]);
-      const { emulated, reason } = needsKvmHost();
-      console.log(`payload: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
+      await ensurePackages(["qemu-utils"]);
       return runBunTest({
-        folder: "test/payload",
+        tests: ["test/fuzz"],
         testTimeoutMs: MINUTE_MS,
-        timeoutMs: 10 * MINUTE_MS,
-        emulated,
+        timeoutMs: 6 * MINUTE_MS,
+        emulated: false,
         verbose: true,
       });
     },
+  },
+  {
+    name: "payload",
+    needsBuild: true,
+    run: () => runPayloads({ tests: ["test/payload"] }),
+  },
+  {
+    name: "landlock",
+    needsBuild: true,
+    run: () =>
+      runPayloads({
+        tests: UNDER_LANDLOCK.map((name) => `test/payload/${name}.test.ts`),
+        variables: { CH_TEST_LANDLOCK: "1" },
+      }),
   },
   {
     name: "lab",
@@ -118,11 +150,19 @@ export const PARTS: readonly Part[] = [
     run: async () => {
       const { emulated, reason } = await needsLab();
       console.log(`lab: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
+      await ensurePackages(LAB_PACKAGES);
       for (const series of ["6.1", "6.12"] as const) await guestAssets(series);
+      await fioDisk();
       if (emulated) await hostAssets();
       const { CH_LAB_FULL } = process.env;
       const timeoutMs = (CH_LAB_FULL === "1" ? 120 : 20) * MINUTE_MS;
-      return runBunTest({ folder: "test/lab/cases", testTimeoutMs: 5 * MINUTE_MS, timeoutMs, emulated, verbose: true });
+      return runBunTest({
+        tests: ["test/lab/cases"],
+        testTimeoutMs: 5 * MINUTE_MS,
+        timeoutMs,
+        emulated,
+        verbose: true,
+      });
     },
   },
 ];

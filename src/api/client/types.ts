@@ -218,7 +218,7 @@ export interface DiskConfig {
   readonly serial?: string;
   /** Host CPUs that each virtqueue's thread may run on. */
   readonly queue_affinity?: readonly VirtQueueAffinity[];
-  /** Follow the backing file that a QCOW2 image names; default false. */
+  /** Follow the backing file or data file that a QCOW2 image names; default false. */
   readonly backing_files?: boolean;
   /** Let the image have holes; off allocates it in full; default true. */
   readonly sparse?: boolean;

@@ -100,6 +100,7 @@ function failures(name: EndpointName): readonly number[] {
     case "vm.power-button":
     case "vm.nmi":
     case "vm.snapshot":
+    case "vm.coredump":
     case "vm.receive-migration":
     case "vm.send-migration":
       return [500];
@@ -108,7 +109,6 @@ function failures(name: EndpointName): readonly number[] {
     case "vm.resize-disk":
     case "vm.resize-zone":
     case "vm.remove-device":
-    case "vm.coredump":
       return [404, 500];
     case "vm.restore":
       return [409, 500];

@@ -62,8 +62,6 @@ export interface Endpoint {
   readonly action: string;
   /** Its body. */
   readonly schema?: ObjectSchema;
-  /** Does not exist in this build: rest-api.md, section 2.6. */
-  readonly missing?: true;
   readonly run: (context: EndpointContext) => HttpResponse | Promise<HttpResponse>;
 }
 
@@ -213,10 +211,7 @@ export const ENDPOINTS = {
   "vm.restore": unsupported("vm.restore", "restore the VM", restoreSchema, ({ net_fds: nets = [], vfio_fds: vfio }) =>
     nets.reduce((sum, net) => sum + net.num_fds, vfioCount(vfio)),
   ),
-  "vm.coredump": {
-    ...unsupported("vm.coredump", "dump the memory of the VM", coredumpSchema),
-    missing: true,
-  },
+  "vm.coredump": change("dump the memory of the VM", coredumpSchema, (control, request) => control.coredump(request)),
   "vm.receive-migration": unsupported(
     "vm.receive-migration",
     "receive a VM",

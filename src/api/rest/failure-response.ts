@@ -15,10 +15,6 @@ export const BAD_REQUEST: HttpResponse = { status: 400, body: '["Bad Request"]' 
 /** As BAD_REQUEST, where existing clients are used to an empty body. */
 export const BAD_REQUEST_EMPTY: HttpResponse = { status: 400, body: "" };
 export const NOT_FOUND: HttpResponse = { status: 404, body: '["Not Found"]' };
-/** As NOT_FOUND, for an endpoint that other builds have. */
-export function notInThisBuild(path: string): HttpResponse {
-  return { status: 404, body: plainJson(["Not Found", `${path} is not part of this build`]) };
-}
 const TOO_MANY_REQUESTS: HttpResponse = { status: 429, body: '["Too Many Requests"]' };
 
 /** The number of descriptors that came with a request is not what its body says. */

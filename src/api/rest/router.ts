@@ -5,7 +5,7 @@ import type { HttpRequest } from "../http/request-parser.ts";
 import type { HttpResponse } from "../http/response.ts";
 import { METRICS, METRICS_PATH } from "../metrics/endpoint.ts";
 import { BASE_PATH, ENDPOINTS, type Endpoint, type Identity } from "./endpoints.ts";
-import { BAD_REQUEST, BAD_REQUEST_EMPTY, failureResponse, NOT_FOUND, notInThisBuild } from "./failure-response.ts";
+import { BAD_REQUEST, BAD_REQUEST_EMPTY, failureResponse, NOT_FOUND } from "./failure-response.ts";
 
 const log = logger("api");
 
@@ -48,7 +48,6 @@ export function makeRouter(control: VmmControl, identity: Identity): RequestHand
   return (request) => {
     const endpoint = BY_PATH.get(request.path);
     if (endpoint === undefined) return NOT_FOUND;
-    if (endpoint.missing) return notInThisBuild(request.path);
     const refusal = misuse(endpoint, request);
     if (refusal !== undefined) return refusal;
     try {

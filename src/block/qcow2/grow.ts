@@ -1,7 +1,8 @@
+import { fstatSync } from "node:fs";
 import { scratch } from "../../host/scratch.ts";
+import { imageFileOf } from "../direct-image-file.ts";
 import type { Qcow2Image } from "./image.ts";
-import { viewOf } from "./image.ts";
-import { PosixImageFile } from "./image-file.ts";
+import { dataFileOf, metadataOf } from "./image.ts";
 import { ENTRY_BYTES, Header, highHalf, lowHalf } from "./layout.ts";
 import { Word } from "./shared.ts";
 
@@ -16,8 +17,9 @@ export class GrowError extends Error {
  * @throws GrowError, ImageIoError; then the disk has its old size
  */
 export function growQcow2(image: Qcow2Image, bytes: number): void {
-  const file = new PosixImageFile(image.cachedFd);
-  const { shared, metadata } = viewOf(image, file);
+  const file = imageFileOf(image);
+  const data = dataFileOf(image, file);
+  const { shared, metadata } = metadataOf(image, file, data);
   const { words, l1, lock } = shared;
   lock.acquire();
   try {
@@ -25,10 +27,7 @@ export function growQcow2(image: Qcow2Image, bytes: number): void {
     if (image.backing !== undefined)
       throw new GrowError("an image with a backing file keeps its size: stop the VM and use qemu-img resize");
     const { clusterBytes } = metadata;
-    const entries = Math.max(
-      words[Word.L1_ENTRIES] ?? 0,
-      Math.ceil(bytes / ((clusterBytes * clusterBytes) / ENTRY_BYTES)),
-    );
+    const entries = Math.max(words[Word.L1_ENTRIES] ?? 0, Math.ceil(bytes / (clusterBytes * metadata.l2Entries)));
     if (entries * ENTRY_BYTES > l1.size)
       throw new GrowError("the image cannot grow that far while it is in use: stop the VM and use qemu-img resize");
     metadata.writeBack();
@@ -39,6 +38,12 @@ export function growQcow2(image: Qcow2Image, bytes: number): void {
       offset = metadata.refcounts.append(clusters) * clusterBytes;
       file.write(offset, l1.address, entries * ENTRY_BYTES);
       metadata.writeBack();
+    }
+    if (image.data !== undefined && image.header.dataFile?.isRaw === true) {
+      const from = words[Word.SIZE] ?? 0;
+      data.zero(from, bytes - from, true);
+      if (fstatSync(image.data.cachedFd).size < bytes) data.extend(bytes);
+      data.sync();
     }
     // One write, inside one sector: the size and the table that covers it change together.
     const { view, address } = scratch();

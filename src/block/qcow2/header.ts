@@ -1,18 +1,22 @@
 import { DiskImageError } from "../image-error.ts";
 import {
+  Autoclear,
   DEFAULT_REFCOUNT_ORDER,
   ENTRY_BYTES,
+  EXTENDED_ENTRY_BYTES,
   Extension,
   Header,
   Incompatible,
   MAX_BACKING_NAME_BYTES,
   MAX_CLUSTER_BITS,
+  MAX_DATA_NAME_BYTES,
   MAX_L1_BYTES,
   MAX_REFCOUNT_ORDER,
   MAX_REFCOUNT_TABLE_BYTES,
   MAX_SNAPSHOTS,
   MAX_VIRTUAL_BYTES,
   MIN_CLUSTER_BITS,
+  MIN_EXTENDED_CLUSTER_BITS,
   QCOW2_MAGIC,
 } from "./layout.ts";
 
@@ -24,6 +28,8 @@ export interface Qcow2Header {
   readonly size: number;
   readonly l1Offset: number;
   readonly l1Entries: number;
+  /** Bytes of an entry of an L2 table: extended ones, of 16, are about the subclusters of a cluster. */
+  readonly entryBytes: number;
   readonly refcountTableOffset: number;
   readonly refcountTableClusters: number;
   readonly refcountOrder: number;
@@ -31,13 +37,28 @@ export interface Qcow2Header {
   readonly snapshotsOffset: number;
   readonly isDirty: boolean;
   readonly isCorrupt: boolean;
+  /** Features that are not known here, to be taken back before anything is changed. */
   readonly hasAutoclearBits: boolean;
   readonly compression: "zlib" | "zstd";
+  /** What holds the disk's data, at its place on the disk; as the image names it. */
+  readonly dataFile:
+    | {
+        readonly name: string;
+        /** Whether it is to be a raw image of the disk by itself, too. */
+        readonly isRaw: boolean;
+      }
+    | undefined;
   /** As the image names it. */
   readonly backing: { readonly name: string; readonly format: string | undefined } | undefined;
 }
 
-const KNOWN_INCOMPATIBLE = (1 << Incompatible.DIRTY) | (1 << Incompatible.CORRUPT) | (1 << Incompatible.COMPRESSION);
+const KNOWN_INCOMPATIBLE =
+  (1 << Incompatible.DIRTY) |
+  (1 << Incompatible.CORRUPT) |
+  (1 << Incompatible.EXTERNAL_DATA) |
+  (1 << Incompatible.COMPRESSION) |
+  (1 << Incompatible.EXTENDED_L2);
+const RAW_DATA = 1n << BigInt(Autoclear.RAW_DATA);
 const COMPRESSIONS = ["zlib", "zstd"] as const;
 const FEATURE_NAME_BYTES = 48;
 const INCOMPATIBLE_FEATURE = 0;
@@ -82,7 +103,13 @@ class HeaderReader {
     if (size > MAX_VIRTUAL_BYTES) this.#refuse(`is a disk of ${size} bytes, at most ${MAX_VIRTUAL_BYTES} are possible`);
     const snapshots = head.readUInt32BE(Header.SNAPSHOTS);
     if (snapshots > MAX_SNAPSHOTS) this.#refuse(`has ${snapshots} snapshots, at most ${MAX_SNAPSHOTS} are possible`);
-    const l1 = this.#l1(clusterBits, size);
+    const entryBytes = features?.entryBytes ?? ENTRY_BYTES;
+    const l1 = this.#l1(clusterBits, size, entryBytes);
+    const backing = this.#backing(clusterBits, features?.length ?? Header.V2_BYTES);
+    const dataFile = features?.isExternal === true ? this.#dataFile(clusterBits, features) : undefined;
+    if (dataFile !== undefined && snapshots > 0) this.#refuse("has snapshots, though its data is in another file");
+    if (dataFile?.isRaw === true && backing !== undefined)
+      this.#refuse("has a backing file, though its data is to be a raw image by itself");
     const refcountTableClusters = head.readUInt32BE(Header.REFCOUNT_TABLE_CLUSTERS);
     const refcountTableBytes = refcountTableClusters * 2 ** clusterBits;
     if (refcountTableClusters === 0 || refcountTableBytes > MAX_REFCOUNT_TABLE_BYTES)
@@ -92,6 +119,7 @@ class HeaderReader {
       clusterBits,
       size,
       ...l1,
+      entryBytes,
       refcountTableOffset: this.#table(Header.REFCOUNT_TABLE_OFFSET, refcountTableBytes, clusterBits, "refcount table"),
       refcountTableClusters,
       refcountOrder: features?.refcountOrder ?? DEFAULT_REFCOUNT_ORDER,
@@ -101,7 +129,8 @@ class HeaderReader {
       isCorrupt: features?.isCorrupt ?? false,
       hasAutoclearBits: features?.hasAutoclearBits ?? false,
       compression: features?.compression ?? "zlib",
-      backing: this.#backing(clusterBits, features?.length ?? Header.V2_BYTES),
+      backing,
+      dataFile,
     };
   }
 
@@ -127,21 +156,31 @@ class HeaderReader {
     if (compression === undefined) this.#refuse(`uses compression method ${method}, only zlib and zstd are known`);
     if ((method !== 0) !== ((low & (1 << Incompatible.COMPRESSION)) !== 0))
       this.#refuse("names a compression method and does not say so in its feature bits, or the reverse");
+    const isExtended = (low & (1 << Incompatible.EXTENDED_L2)) !== 0;
+    if (isExtended && clusterBits < MIN_EXTENDED_CLUSTER_BITS)
+      this.#refuse(
+        `has subclusters in clusters of 2^${clusterBits} bytes, at least 2^${MIN_EXTENDED_CLUSTER_BITS} are needed`,
+      );
+    const isExternal = (low & (1 << Incompatible.EXTERNAL_DATA)) !== 0;
+    const autoclear = head.readBigUInt64BE(Header.AUTOCLEAR);
     return {
       length,
+      entryBytes: isExtended ? EXTENDED_ENTRY_BYTES : ENTRY_BYTES,
       refcountOrder,
       compression,
       isDirty: (low & (1 << Incompatible.DIRTY)) !== 0,
       isCorrupt: (low & (1 << Incompatible.CORRUPT)) !== 0,
-      hasAutoclearBits: head.readBigUInt64BE(Header.AUTOCLEAR) !== 0n,
+      isExternal,
+      isRaw: isExternal && (autoclear & RAW_DATA) !== 0n,
+      hasAutoclearBits: (autoclear & ~(isExternal ? RAW_DATA : 0n)) !== 0n,
     };
   }
 
   /** The L1 table, which must cover the disk. */
-  #l1(clusterBits: number, size: number): { l1Offset: number; l1Entries: number } {
+  #l1(clusterBits: number, size: number, entryBytes: number): { l1Offset: number; l1Entries: number } {
     const l1Entries = this.#head.readUInt32BE(Header.L1_SIZE);
     if (l1Entries * ENTRY_BYTES > MAX_L1_BYTES) this.#refuse(`has an L1 table of ${l1Entries} entries`);
-    const bytesOfEntry = 2 ** (2 * clusterBits - 3);
+    const bytesOfEntry = 2 ** (2 * clusterBits) / entryBytes;
     const needed = Math.ceil(size / bytesOfEntry);
     if (l1Entries < needed) this.#refuse(`has an L1 table of ${l1Entries} entries, its size needs ${needed}`);
     if (l1Entries === 0) return { l1Offset: 0, l1Entries };
@@ -165,6 +204,20 @@ class HeaderReader {
       this.#refuse(`has the name of its backing file, ${length} bytes, at offset ${offset}`);
     const format = this.#extensions(headerLength, offset).find(({ type }) => type === Extension.BACKING_FORMAT);
     return { name: this.#head.toString("utf8", offset, end), format: format?.data.toString("utf8") };
+  }
+
+  #dataFile(
+    clusterBits: number,
+    features: { readonly length: number; readonly isRaw: boolean },
+  ): Qcow2Header["dataFile"] {
+    const backing = this.#u64(Header.BACKING_OFFSET, "offset of the name of its backing file");
+    const end = backing === 0 ? 2 ** clusterBits : backing;
+    const name = this.#extensions(features.length, end).find(({ type }) => type === Extension.DATA_FILE_NAME)?.data;
+    if (name === undefined || name.length === 0)
+      this.#refuse("keeps its data in another file and does not say in which");
+    if (name.length > MAX_DATA_NAME_BYTES || name.includes(0))
+      this.#refuse(`keeps its data in a file with a name of ${name.length} bytes that cannot be a file's`);
+    return { name: name.toString("utf8"), isRaw: features.isRaw };
   }
 
   /** Names of incompatible features that the image brings, by their bits. */

@@ -7,6 +7,12 @@ export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21;
 /** Bytes of an entry of the L1, L2 and refcount tables. */
 export const ENTRY_BYTES = 8;
+/** Bytes of an extended L2 entry: one as usual, then a bit for each subcluster that reads as zeroes, and one for each that is allocated. */
+export const EXTENDED_ENTRY_BYTES = 16;
+/** Of a cluster, with extended L2 entries. */
+export const SUBCLUSTERS = 32;
+/** The smallest clusters that can have subclusters. */
+export const MIN_EXTENDED_CLUSTER_BITS = 14;
 /** Refcounts are 1 << refcount order bits wide. */
 export const MAX_REFCOUNT_ORDER = 6;
 /** That of version 2. */
@@ -18,6 +24,8 @@ export const MAX_REFCOUNT_TABLE_BYTES = 8 << 20;
 export const MAX_SNAPSHOTS = 65536;
 export const MAX_VIRTUAL_BYTES = 2 ** 44;
 export const MAX_BACKING_NAME_BYTES = 1023;
+/** What a path on Linux can have. */
+export const MAX_DATA_NAME_BYTES = 4095;
 
 /** Offsets in the header. */
 export const Header = {
@@ -53,10 +61,17 @@ export const Incompatible = {
   EXTENDED_L2: 4,
 } as const;
 
+/** Autoclear feature bits. */
+export const Autoclear = {
+  /** The external data file is a raw image of the disk by itself. */
+  RAW_DATA: 1,
+} as const;
+
 /** Types of header extensions. */
 export const Extension = {
   END: 0,
   BACKING_FORMAT: 0xe279_2aca,
+  DATA_FILE_NAME: 0x4441_5441,
   FEATURE_NAMES: 0x6803_f857,
 } as const;
 

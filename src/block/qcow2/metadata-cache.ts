@@ -1,4 +1,4 @@
-import type { ImageFile } from "./image-file.ts";
+import type { ImageFile } from "../image-file.ts";
 import { type Qcow2Shared, SlotState, WAYS, Word } from "./shared.ts";
 
 /**

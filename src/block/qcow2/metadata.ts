@@ -1,7 +1,8 @@
 import { Errno } from "../../host/errno.ts";
 import { scratch } from "../../host/scratch.ts";
+import { type ImageFile, ImageIoError } from "../image-file.ts";
+import { GivenUpClusters } from "./given-up-clusters.ts";
 import type { Qcow2Header } from "./header.ts";
-import { type ImageFile, ImageIoError } from "./image-file.ts";
 import {
   compressedExtent,
   ENTRY_BYTES,
@@ -12,10 +13,11 @@ import {
   highHalf,
   Incompatible,
   lowHalf,
+  SUBCLUSTERS,
 } from "./layout.ts";
 import { MetadataCache } from "./metadata-cache.ts";
 import { ImageCorruptError, Refcounts, zeroCluster } from "./refcounts.ts";
-import { MAX_PENDING, type Qcow2Shared, SlotState, Word } from "./shared.ts";
+import { type Qcow2Shared, SlotState, Word } from "./shared.ts";
 
 /** What a part of the disk is made of. */
 export const Mapping = {
@@ -38,6 +40,11 @@ export const Mapping = {
 export class Qcow2Metadata {
   readonly clusterBytes: number;
   readonly refcounts: Refcounts;
+  readonly givenUp: GivenUpClusters;
+  /** Entries of an L2 table. */
+  readonly l2Entries: number;
+  /** Bytes of the least that can be allocated or marked as zeroes: a cluster, or a subcluster. */
+  readonly unitBytes: number;
 
   /** What `lookup` found: `Mapping`. */
   kind: number = Mapping.UNALLOCATED;
@@ -50,26 +57,26 @@ export class Qcow2Metadata {
   /** Of `COMPRESSED`: where in the file the compressed cluster lies. */
   extent: { readonly offset: number; readonly length: number } = { offset: 0, length: 0 };
 
-  readonly #shared: Qcow2Shared;
-  readonly #file: ImageFile;
-  readonly #cache: MetadataCache;
-  readonly #header: Qcow2Header;
-  /** Entries of an L2 table. */
-  readonly #l2Entries: number;
+  protected readonly shared: Qcow2Shared;
+  protected readonly file: ImageFile;
+  protected readonly cache: MetadataCache;
+  protected readonly header: Qcow2Header;
 
   constructor(shared: Qcow2Shared, file: ImageFile, header: Qcow2Header) {
-    this.#shared = shared;
-    this.#file = file;
-    this.#header = header;
+    this.shared = shared;
+    this.file = file;
+    this.header = header;
     this.clusterBytes = 2 ** header.clusterBits;
-    this.#l2Entries = this.clusterBytes / ENTRY_BYTES;
-    this.#cache = new MetadataCache(shared, file, () => this.writeBack());
-    this.refcounts = new Refcounts(shared, this.#cache, file, header);
+    this.l2Entries = this.clusterBytes / header.entryBytes;
+    this.unitBytes = this.clusterBytes / (header.entryBytes === ENTRY_BYTES ? 1 : SUBCLUSTERS);
+    this.cache = new MetadataCache(shared, file, () => this.writeBack());
+    this.refcounts = new Refcounts(shared, this.cache, file, header);
+    this.givenUp = new GivenUpClusters(shared, this.cache, this.refcounts, file, this.clusterBytes);
   }
 
   /** Whether something waits for `writeBack`. */
   get isDirty(): boolean {
-    const { words } = this.#shared;
+    const { words } = this.shared;
     return words[Word.DIRTY_SLOTS] !== 0 || words[Word.L1_DIRTY_TO] !== 0 || words[Word.PENDING] !== 0;
   }
 
@@ -82,15 +89,15 @@ export class Qcow2Metadata {
     const { clusterBytes } = this;
     const cluster = Math.floor(offset / clusterBytes);
     const within = offset - cluster * clusterBytes;
-    const index = cluster % this.#l2Entries;
-    const table = this.#tableOf(Math.floor(cluster / this.#l2Entries));
+    const index = cluster % this.l2Entries;
+    const table = this.tableOf(Math.floor(cluster / this.l2Entries));
     if (table === 0) {
       this.kind = Mapping.UNALLOCATED;
-      this.length = Math.min(most, (this.#l2Entries - index) * clusterBytes - within);
+      this.length = Math.min(most, (this.l2Entries - index) * clusterBytes - within);
       return;
     }
-    const { view } = this.#cache;
-    let at = this.#cache.locate(table + index * ENTRY_BYTES);
+    const { view } = this.cache;
+    let at = this.cache.locate(table + index * ENTRY_BYTES);
     const high = view.getUint32(at);
     const low = view.getUint32(at + 4);
     this.#classify(high, low);
@@ -98,7 +105,7 @@ export class Qcow2Metadata {
     if (this.kind === Mapping.COMPRESSED) return;
     const host = this.host;
     // As far as the slice reaches.
-    let left = Math.min(this.#l2Entries - index, (this.#sliceEnd(at) - at) / ENTRY_BYTES) - 1;
+    let left = Math.min(this.l2Entries - index, (this.sliceEnd(at) - at) / ENTRY_BYTES) - 1;
     for (let next = host + clusterBytes; this.length < most && left > 0; left--, next += clusterBytes) {
       at += ENTRY_BYTES;
       if (!this.#continues(view.getUint32(at), view.getUint32(at + 4), next)) break;
@@ -107,38 +114,45 @@ export class Qcow2Metadata {
     this.host = host + within;
   }
 
+  /** Whether what `lookup` found, though it is no data, has a place in the file that can be written to. */
+  get hasPlace(): boolean {
+    return false;
+  }
+
   /**
    * Makes entries refer to clusters of data that are theirs alone and hold what they are to show. What the entries referred
    * to is given up.
-   * @param cluster of the disk, the first of `count` that are in one slice of one table
-   * @param host the file offset of the first cluster
+   * @param start where on the disk the data begins, at a unit; clusters around it are in one slice of one table
+   * @param end where it ends, at a unit
+   * @param host the file offset of the cluster that the first data is in
    */
-  mapData(cluster: number, count: number, host: number): void {
-    for (let i = 0; i < count; i++) {
-      const offset = host + i * this.clusterBytes;
-      this.#replace(cluster + i, highHalf(offset) + EntryFlag.COPIED, lowHalf(offset));
+  mapData(start: number, end: number, host: number): void {
+    const first = start / this.clusterBytes;
+    for (let cluster = first; cluster < end / this.clusterBytes; cluster++) {
+      const offset = host + (cluster - first) * this.clusterBytes;
+      this.#replace(cluster, highHalf(offset) + EntryFlag.COPIED, lowHalf(offset));
     }
   }
 
   /**
-   * Makes a cluster of the disk read as zeroes.
-   * @param keep whether its place in the file stays reserved for it
-   * @returns false where only writing zeroes can do that
+   * Makes units of the disk read as zeroes: the first at least, and those that follow as far as that is one change.
+   * @param keep whether their place in the file stays reserved for them
+   * @returns how many; 0 where only writing zeroes can do that
    */
-  zero(cluster: number, keep: boolean): boolean {
-    const canMark = this.#header.version >= 3;
+  zero(cluster: number, _count: number, keep: boolean): number {
+    const canMark = this.header.version >= 3;
     if (keep) {
       this.lookup(cluster * this.clusterBytes, 1);
       if (this.kind === Mapping.DATA && this.isOwn) {
-        if (!canMark) return false;
+        if (!canMark) return 0;
         this.#setEntry(cluster, highHalf(this.host) + EntryFlag.COPIED, lowHalf(this.host) + EntryFlag.ZERO);
-        return true;
+        return 1;
       }
     }
     if (canMark) this.#replace(cluster, 0, EntryFlag.ZERO);
-    else if (this.#header.backing === undefined) this.#replace(cluster, 0, 0);
-    else return false;
-    return true;
+    else if (this.header.backing === undefined) this.#replace(cluster, 0, 0);
+    else return 0;
+    return 1;
   }
 
   /**
@@ -167,10 +181,10 @@ export class Qcow2Metadata {
    * @throws ImageIoError
    */
   prepareTable(cluster: number): void {
-    const l1Index = Math.floor(cluster / this.#l2Entries);
-    const { view } = this.#shared.l1;
+    const l1Index = Math.floor(cluster / this.l2Entries);
+    const { view } = this.shared.l1;
     const at = l1Index * ENTRY_BYTES;
-    const table = this.#tableOf(l1Index);
+    const table = this.tableOf(l1Index);
     if (table !== 0 && (view.getUint32(at) & EntryFlag.COPIED) !== 0) return;
     if (table !== 0 && this.refcounts.get(table / this.clusterBytes) === 1) {
       this.#setL1(l1Index, table);
@@ -178,16 +192,16 @@ export class Qcow2Metadata {
     }
     const { first } = this.refcounts.allocate(1);
     const offset = first * this.clusterBytes;
-    this.#cache.forget(offset, this.clusterBytes);
-    if (table === 0) this.#file.write(offset, zeroCluster(this.clusterBytes), this.clusterBytes);
+    this.cache.forget(offset, this.clusterBytes);
+    if (table === 0) this.file.write(offset, zeroCluster(this.clusterBytes), this.clusterBytes);
     else this.#copyTable(table, offset);
     this.#setL1(l1Index, offset);
-    if (table !== 0) this.#giveUp(table / this.clusterBytes);
+    if (table !== 0) this.givenUp.add(table / this.clusterBytes);
   }
 
   /** How many entries from that of a cluster on lie in one slice of one table. */
   entriesFrom(cluster: number): number {
-    const perSlice = 2 ** this.#shared.capacity.sliceBits / ENTRY_BYTES;
+    const perSlice = 2 ** this.shared.capacity.sliceBits / this.header.entryBytes;
     return perSlice - (cluster % perSlice);
   }
 
@@ -198,62 +212,42 @@ export class Qcow2Metadata {
 
   /** Brings the file to the state in memory, durably. @throws ImageIoError; what could not be written stays to be written */
   writeBack(): void {
-    const { words, l1 } = this.#shared;
-    this.#cache.write(SlotState.DIRTY_REFCOUNTS);
-    this.#sync();
+    const { words, l1 } = this.shared;
+    if (words[Word.DEFERRED] !== 0) {
+      // No entry may refer to what is beyond the file's end. All that is ever written lies before this.
+      this.file.extend((words[Word.FILE_CLUSTERS] ?? 0) * this.clusterBytes);
+      words[Word.DEFERRED] = 0;
+    }
+    this.cache.write(SlotState.DIRTY_REFCOUNTS);
+    this.sync(this.file);
     const to = words[Word.L1_DIRTY_TO] ?? 0;
     const from = words[Word.L1_DIRTY_FROM] ?? 0;
     if (to === 0 && words[Word.DIRTY_SLOTS] === 0) {
       words[Word.GENERATION] = (words[Word.GENERATION] ?? 0) + 1;
       return;
     }
-    this.#cache.write(SlotState.DIRTY_TABLE);
+    this.cache.write(SlotState.DIRTY_TABLE);
     if (to > 0) {
       const offset = (words[Word.L1_OFFSET] ?? 0) + from * ENTRY_BYTES;
-      this.#file.write(offset, l1.address + from * ENTRY_BYTES, (to - from) * ENTRY_BYTES);
+      this.file.write(offset, l1.address + from * ENTRY_BYTES, (to - from) * ENTRY_BYTES);
     }
-    this.#sync();
+    this.sync(this.file);
     words[Word.L1_DIRTY_FROM] = 0;
     words[Word.L1_DIRTY_TO] = 0;
     words[Word.GENERATION] = (words[Word.GENERATION] ?? 0) + 1;
   }
 
-  /**
-   * Lowers the refcounts of clusters that nothing in the file refers to any more, after a `writeBack`, and gives their space
-   * back. Those that a request may still be working on wait.
-   * @param punch whether holes are to be made
-   */
-  reclaim(punch: boolean): void {
-    const { words, pendingClusters, pendingGenerations } = this.#shared;
-    const count = words[Word.PENDING] ?? 0;
-    if (count === 0) return;
-    const until = Math.min(this.#oldestRequest(), words[Word.GENERATION] ?? 0);
-    let left = count;
-    for (let i = count - 1; i >= 0; i--) {
-      if ((pendingGenerations[i] ?? 0) >= until) continue;
-      const cluster = pendingClusters[i] ?? 0;
-      // Off the list before anything can fail: a cluster must not be lowered twice.
-      left--;
-      pendingClusters[i] = pendingClusters[left] ?? 0;
-      pendingGenerations[i] = pendingGenerations[left] ?? 0;
-      words[Word.PENDING] = left;
-      if (this.refcounts.release(cluster) > 0) continue;
-      this.#cache.forget(cluster * this.clusterBytes, this.clusterBytes);
-      if (punch) this.#file.punch(cluster * this.clusterBytes, this.clusterBytes);
-    }
-  }
-
   /** Has whoever opens the image next know that it is corrupt, where the format can say so. */
   markCorrupt(): void {
-    const { words } = this.#shared;
+    const { words } = this.shared;
     if (words[Word.BROKEN] !== 0) return;
     words[Word.BROKEN] = 1;
-    if (this.#header.version < 3) return;
+    if (this.header.version < 3) return;
     const { view, address } = scratch();
-    this.#file.read(Header.INCOMPATIBLE + 4, address, 4);
+    this.file.read(Header.INCOMPATIBLE + 4, address, 4);
     view.setUint32(0, view.getUint32(0) | (1 << Incompatible.CORRUPT));
-    this.#file.write(Header.INCOMPATIBLE + 4, address, 4);
-    this.#file.sync();
+    this.file.write(Header.INCOMPATIBLE + 4, address, 4);
+    this.file.sync();
   }
 
   /** Sets `kind`, `host`, `isOwn` and `extent` from an entry. `host` is that of the cluster, 0 where there is none. */
@@ -262,17 +256,17 @@ export class Qcow2Metadata {
     this.isOwn = (high & EntryFlag.COPIED) !== 0;
     if ((high & EntryFlag.COMPRESSED) !== 0) {
       this.kind = Mapping.COMPRESSED;
-      this.extent = compressedExtent(high, low, this.#header.clusterBits);
-      this.#checkInFile(this.extent.offset);
+      this.extent = compressedExtent(high, low, this.header.clusterBits);
+      this.checkInFile(this.extent.offset);
       return;
     }
     const isZero = (low & EntryFlag.ZERO) !== 0;
-    if (hasReservedBits(high, low) || (isZero && this.#header.version < 3))
+    if (hasReservedBits(high, low) || (isZero && this.header.version < 3))
       throw new ImageCorruptError(`an L2 entry has reserved bits set: ${high.toString(16)} ${low.toString(16)}`);
     this.host = entryOffset(high, low);
     if (this.host !== 0) {
       if (this.host % this.clusterBytes !== 0) throw new ImageCorruptError(`a cluster is at offset ${this.host}`);
-      this.#checkInFile(this.host);
+      this.checkInFile(this.host);
     }
     this.kind = isZero ? Mapping.ZERO : this.host === 0 ? Mapping.UNALLOCATED : Mapping.DATA;
   }
@@ -291,29 +285,29 @@ export class Qcow2Metadata {
     }
   }
 
-  #checkInFile(offset: number): void {
+  protected checkInFile(offset: number): void {
     if (
       offset < this.clusterBytes ||
-      Math.floor(offset / this.clusterBytes) >= (this.#shared.words[Word.FILE_CLUSTERS] ?? 0)
+      Math.floor(offset / this.clusterBytes) >= (this.shared.words[Word.FILE_CLUSTERS] ?? 0)
     )
       throw new ImageCorruptError(`a cluster is at offset ${offset}, outside the file`);
   }
 
   /** The file offset of an L2 table, 0 where there is none. */
-  #tableOf(l1Index: number): number {
-    if (l1Index >= (this.#shared.words[Word.L1_ENTRIES] ?? 0))
+  protected tableOf(l1Index: number): number {
+    if (l1Index >= (this.shared.words[Word.L1_ENTRIES] ?? 0))
       throw new ImageIoError(`L1 entry ${l1Index} does not exist`, Errno.EIO);
-    const { view } = this.#shared.l1;
+    const { view } = this.shared.l1;
     const at = l1Index * ENTRY_BYTES;
     const offset = entryOffset(view.getUint32(at), view.getUint32(at + 4));
     if (offset === 0) return 0;
     if (offset % this.clusterBytes !== 0) throw new ImageCorruptError(`L2 table ${l1Index} is at offset ${offset}`);
-    this.#checkInFile(offset);
+    this.checkInFile(offset);
     return offset;
   }
 
   #setL1(l1Index: number, table: number): void {
-    const { l1, words } = this.#shared;
+    const { l1, words } = this.shared;
     l1.view.setUint32(l1Index * ENTRY_BYTES, highHalf(table) + EntryFlag.COPIED);
     l1.view.setUint32(l1Index * ENTRY_BYTES + 4, lowHalf(table));
     const to = words[Word.L1_DIRTY_TO] ?? 0;
@@ -326,8 +320,8 @@ export class Qcow2Metadata {
     const { address, size } = scratch();
     for (let done = 0; done < this.clusterBytes; done += size) {
       const part = Math.min(size, this.clusterBytes - done);
-      this.#file.read(from + done, address, part);
-      this.#file.write(to + done, address, part);
+      this.file.read(from + done, address, part);
+      this.file.write(to + done, address, part);
     }
   }
 
@@ -336,50 +330,31 @@ export class Qcow2Metadata {
     this.lookup(cluster * this.clusterBytes, 1);
     const { kind, host, extent } = this;
     this.#setEntry(cluster, high, low);
-    if (kind === Mapping.COMPRESSED) {
-      const last = Math.floor((extent.offset + extent.length - 1) / this.clusterBytes);
-      for (let used = Math.floor(extent.offset / this.clusterBytes); used <= last; used++) this.#giveUp(used);
-    } else if (host !== 0) this.#giveUp(host / this.clusterBytes);
+    if (kind === Mapping.COMPRESSED) this.givenUp.addExtent(extent);
+    else if (host !== 0) this.givenUp.add(host / this.clusterBytes);
   }
 
   #setEntry(cluster: number, high: number, low: number): void {
-    const table = this.#tableOf(Math.floor(cluster / this.#l2Entries));
-    const at = this.#cache.locate(table + (cluster % this.#l2Entries) * ENTRY_BYTES);
-    const { view } = this.#cache;
+    const table = this.tableOf(Math.floor(cluster / this.l2Entries));
+    const at = this.cache.locate(table + (cluster % this.l2Entries) * ENTRY_BYTES);
+    const { view } = this.cache;
     view.setUint32(at, high);
     view.setUint32(at + 4, low);
-    this.#cache.touch(at, SlotState.DIRTY_TABLE);
-  }
-
-  /** Remembers to lower the refcount of a cluster once the file does not refer to it any more. Too many are lost. */
-  #giveUp(cluster: number): void {
-    const { words, pendingClusters, pendingGenerations } = this.#shared;
-    const count = words[Word.PENDING] ?? 0;
-    if (count >= MAX_PENDING) return;
-    pendingClusters[count] = cluster;
-    pendingGenerations[count] = words[Word.GENERATION] ?? 0;
-    words[Word.PENDING] = count + 1;
+    this.cache.touch(at, SlotState.DIRTY_TABLE);
   }
 
   /** What a failed sync has lost no later one brings back. */
-  #sync(): void {
+  protected sync(file: ImageFile): void {
     try {
-      this.#file.sync();
+      file.sync();
     } catch (error) {
-      this.#shared.words[Word.BROKEN] = 1;
+      this.shared.words[Word.BROKEN] = 1;
       throw error;
     }
   }
 
-  /** The generation of the oldest request under way on clusters of data. */
-  #oldestRequest(): number {
-    let oldest = Number.POSITIVE_INFINITY;
-    for (const request of this.#shared.requests) if (request !== 0 && request - 1 < oldest) oldest = request - 1;
-    return oldest;
-  }
-
-  #sliceEnd(at: number): number {
-    const sliceBytes = 2 ** this.#shared.capacity.sliceBits;
+  protected sliceEnd(at: number): number {
+    const sliceBytes = 2 ** this.shared.capacity.sliceBits;
     return (Math.floor(at / sliceBytes) + 1) * sliceBytes;
   }
 }

@@ -1,34 +1,30 @@
 import { Errno } from "../../host/errno.ts";
-import { MAX_IOVECS, setIovec } from "../../host/iovec.ts";
-import type { MemoryBlock } from "../../host/memory-block.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
 import { logger } from "../../threads/log.ts";
+import { imageFileOf } from "../direct-image-file.ts";
 import type { Disk } from "../disk.ts";
+import { type ImageFile, ImageIoError } from "../image-file.ts";
 import type { RawDisk } from "../raw-disk.ts";
-import { type Qcow2Image, type Qcow2View, viewOf } from "./image.ts";
-import { type ImageFile, ImageIoError, PosixImageFile } from "./image-file.ts";
+import { type DeferringSource, SegmentCursor } from "../segments.ts";
+import { SplitRequests } from "../split-requests.ts";
+import { ClusterFiller } from "./cluster-filler.ts";
+import { dataFileOf, type Qcow2Image, type Qcow2View, viewOf } from "./image.ts";
 import { Mapping } from "./metadata.ts";
-import { ImageCorruptError, zeroCluster } from "./refcounts.ts";
+import { ImageCorruptError } from "./refcounts.ts";
 import { MAX_PENDING, MAX_TAGS, Word } from "./shared.ts";
+import { RequestSource, ZeroSource } from "./write-sources.ts";
 
 const log = logger("qcow2");
 
-const IOVEC_WORDS = 4;
-
-/** Where the data of a write comes from: a request's segments, or zeroes. */
-interface Source {
-  /** Writes part of the data to the file. @param skip bytes of the request before it */
-  write(skip: number, host: number, length: number): void;
-}
-
-/** One thread's access to a qcow2 image. @param raw its file */
+/** One thread's access to a qcow2 image. @param raw the file of its data */
 export function openQcow2Disk(image: Qcow2Image, raw: RawDisk, queue: number): Disk {
-  return new Qcow2Disk(image, viewOf(image), new PosixImageFile(image.cachedFd), raw, queue);
+  const file = imageFileOf(image);
+  const data = dataFileOf(image, file);
+  return new Qcow2Disk(image, viewOf(image, file, data), data, raw, queue);
 }
 
 /**
- * A qcow2 image for one thread. What is one run of data clusters goes to the file as a raw disk's requests do, at their place
- * there; all else - new clusters, zeroes, compressed ones, backing files - is done on the spot.
+ * A qcow2 image for one thread. Runs of data clusters, new ones included, go to the file as a raw disk's requests do, at their
+ * place there; all else - zeroes, compressed clusters, what backing files hold - is done on the spot.
  */
 export class Qcow2Disk implements Disk {
   readonly #image: Qcow2Image;
@@ -36,37 +32,44 @@ export class Qcow2Disk implements Disk {
   readonly #file: ImageFile;
   readonly #view: Qcow2View;
   /** The first element of this queue in the shared table of requests. */
-  readonly #requests: number;
+  readonly #firstRequest: number;
+  readonly #requests: SplitRequests;
+  readonly #source: RequestSource;
+  readonly #filler: ClusterFiller;
   readonly #clusterBytes: number;
-  #copy: MemoryBlock | undefined;
+  readonly #unitBytes: number;
 
   /**
    * @param queue number of the queue that this thread serves
-   * @param raw the image's file, with as many tags
+   * @param file that of the data, as `raw` is, with `OPERATIONS_PER_REQUEST` tags for each request
    */
   constructor(image: Qcow2Image, view: Qcow2View, file: ImageFile, raw: RawDisk, queue: number) {
     this.#image = image;
     this.#view = view;
     this.#file = file;
     this.#raw = raw;
-    this.#requests = queue * MAX_TAGS;
+    this.#firstRequest = queue * MAX_TAGS;
+    this.#requests = new SplitRequests(raw);
+    this.#source = new RequestSource(file, this.#requests);
+    this.#filler = new ClusterFiller(view, file);
     this.#clusterBytes = view.metadata.clusterBytes;
+    this.#unitBytes = view.metadata.unitBytes;
   }
 
   get tags(): number {
-    return this.#raw.tags;
+    return this.#requests.tags;
   }
 
   get underWay(): number {
-    return this.#raw.underWay;
+    return this.#requests.underWay;
   }
 
   get tag(): number {
-    return this.#raw.tag;
+    return this.#requests.tag;
   }
 
   get error(): number {
-    return this.#raw.error;
+    return this.#requests.error;
   }
 
   segments(tag: number): Uint32Array {
@@ -75,68 +78,62 @@ export class Qcow2Disk implements Disk {
 
   read(tag: number, offset: number, length: number, count: number): void {
     const { shared, metadata } = this.#view;
+    this.#requests.begin(tag, length, count);
     try {
-      shared.lock.acquire();
-      try {
-        metadata.lookup(offset, length);
-        this.#enter(tag);
-      } finally {
-        shared.lock.release();
+      for (let done = 0; done < length; ) {
+        shared.lock.acquire();
+        try {
+          metadata.lookup(offset + done, length - done);
+          if (done === 0) this.#enter(tag);
+        } finally {
+          shared.lock.release();
+        }
+        const part = metadata.length;
+        if (metadata.kind !== Mapping.DATA || !this.#requests.add(done, metadata.host, part))
+          this.#fetch(tag, offset + done, done, part);
+        done += part;
       }
-      if (metadata.kind === Mapping.DATA && metadata.length === length) {
-        this.#raw.read(tag, metadata.host, length, count);
-        return;
-      }
-      this.#readPieces(tag, offset, length);
-      this.#raw.finish(tag, 0);
     } catch (error) {
-      this.#fail(tag, error);
+      this.#fail(error);
+      return;
     }
+    this.#requests.start("read");
   }
 
   write(tag: number, offset: number, length: number, count: number): void {
-    const { shared, metadata } = this.#view;
-    let isInPlace = false;
-    try {
-      shared.lock.acquire();
-      try {
-        this.#refuseIfBroken();
-        metadata.lookup(offset, length);
-        isInPlace = metadata.kind === Mapping.DATA && metadata.isOwn && metadata.length === length;
-        if (isInPlace) this.#enter(tag);
-        else this.#writePieces(offset, length, new SegmentSource(this.#file, this.segments(tag)));
-      } finally {
-        shared.lock.release();
-      }
-    } catch (error) {
-      this.#fail(tag, error);
-      return;
-    }
-    if (isInPlace) this.#raw.write(tag, metadata.host, length, count);
-    else this.#raw.finish(tag, 0);
+    this.#requests.begin(tag, length, count);
+    this.#source.table = this.segments(tag);
+    const started = this.#underLock(() => {
+      this.#enter(tag);
+      this.#writePieces(offset, length, this.#source);
+    });
+    if (started) this.#requests.start("write");
   }
 
   flush(tag: number): void {
     const { metadata } = this.#view;
     let isClean = false;
-    const ended = this.#underLock(tag, () => {
+    this.#requests.begin(tag, 0, 0);
+    const ended = this.#underLock(() => {
       isClean = !metadata.isDirty;
       if (!isClean) this.#writeBack();
     });
     if (!ended) return;
-    if (isClean) this.#raw.flush(tag);
-    else this.#raw.finish(tag, 0);
+    if (isClean) this.#requests.flush(tag);
+    else this.#requests.finish(tag, 0);
   }
 
   discard(tag: number, offset: number, length: number): void {
-    const first = Math.ceil(offset / this.#clusterBytes);
-    const end = this.#endCluster(offset + length);
+    const first = Math.ceil(offset / this.#unitBytes);
+    const end = this.#endUnit(offset + length);
+    this.#requests.begin(tag, 0, 0);
     // What the format cannot make zeroes stays: a discard is a hint.
-    if (this.#underLock(tag, () => this.#clearClusters(first, end, false))) this.#raw.finish(tag, 0);
+    if (this.#underLock(() => this.#clearUnits(first, end, false))) this.#requests.finish(tag, 0);
   }
 
   writeZeroes(tag: number, offset: number, length: number, mayUnmap: boolean): void {
-    if (this.#underLock(tag, () => this.#zeroRange(offset, offset + length, mayUnmap))) this.#raw.finish(tag, 0);
+    this.#requests.begin(tag, 0, 0);
+    if (this.#underLock(() => this.#zeroRange(offset, offset + length, mayUnmap))) this.#requests.finish(tag, 0);
   }
 
   watch(eventFd: number): void {
@@ -148,8 +145,8 @@ export class Qcow2Disk implements Disk {
   }
 
   next(): boolean {
-    if (!this.#raw.next()) return false;
-    this.#view.shared.requests[this.#requests + this.#raw.tag] = 0;
+    if (!this.#requests.next()) return false;
+    this.#view.shared.requests[this.#firstRequest + this.#requests.tag] = 0;
     return true;
   }
 
@@ -160,11 +157,11 @@ export class Qcow2Disk implements Disk {
   /** Has clusters that the request was told of stay what they are until it is over. Under the lock. */
   #enter(tag: number): void {
     const { requests, words } = this.#view.shared;
-    requests[this.#requests + tag] = (words[Word.GENERATION] ?? 0) + 1;
+    requests[this.#firstRequest + tag] = (words[Word.GENERATION] ?? 0) + 1;
   }
 
-  /** Makes a change under the lock. A failure ends the request. @returns whether there was none */
-  #underLock(tag: number, change: () => unknown): boolean {
+  /** Makes a change under the lock. A failure ends the request that was begun. @returns whether there was none */
+  #underLock(change: () => unknown): boolean {
     const { lock } = this.#view.shared;
     try {
       lock.acquire();
@@ -176,66 +173,71 @@ export class Qcow2Disk implements Disk {
       }
       return true;
     } catch (error) {
-      this.#fail(tag, error);
+      this.#fail(error);
       return false;
     }
   }
 
   #zeroRange(offset: number, end: number, mayUnmap: boolean): void {
     const zeroes = new ZeroSource(this.#file, this.#clusterBytes);
-    const first = Math.ceil(offset / this.#clusterBytes);
-    const last = this.#endCluster(end);
-    const head = Math.min(end, first * this.#clusterBytes);
+    const first = Math.ceil(offset / this.#unitBytes);
+    const last = this.#endUnit(end);
+    const head = Math.min(end, first * this.#unitBytes);
     if (head > offset) this.#writePieces(offset, head - offset, zeroes);
-    for (const cluster of this.#clearClusters(first, last, !mayUnmap))
-      this.#writePieces(cluster * this.#clusterBytes, this.#clusterBytes, zeroes);
-    const tail = Math.max(head, last * this.#clusterBytes);
+    for (const unit of this.#clearUnits(first, last, !mayUnmap))
+      this.#writePieces(unit * this.#unitBytes, this.#unitBytes, zeroes);
+    const tail = Math.max(head, last * this.#unitBytes);
     if (tail < end) this.#writePieces(tail, end - tail, zeroes);
   }
 
-  #readPieces(tag: number, offset: number, length: number): void {
-    const { shared, metadata, reader } = this.#view;
-    const table = this.segments(tag);
-    let index = 0;
-    let used = 0;
-    for (let done = 0; done < length; ) {
-      shared.lock.acquire();
-      let piece: ReturnType<typeof reader.piece>;
-      let left: number;
-      try {
-        metadata.lookup(offset + done, length - done);
-        piece = reader.piece();
-        left = metadata.length;
-      } finally {
-        shared.lock.release();
-      }
-      for (let within = 0; left > 0; ) {
-        const part = Math.min(left, segmentLength(table, index) - used);
-        const at = { ...piece, host: piece.host + within };
-        if (part > 0) reader.fetch(at, offset + done, segmentAddress(table, index) + used, part);
-        done += part;
-        within += part;
-        left -= part;
-        used += part;
-        if (used === segmentLength(table, index)) {
-          index++;
-          used = 0;
-        }
-      }
-    }
+  /** Reads on the spot a part of a request that `lookup` has found. @param skip bytes of the request before it */
+  #fetch(tag: number, offset: number, skip: number, length: number): void {
+    const { reader } = this.#view;
+    const piece = reader.piece();
+    const segments = new SegmentCursor(this.segments(tag));
+    segments.take(skip, ignore);
+    segments.take(length, (address, part, within) =>
+      reader.fetch({ ...piece, host: piece.host + within }, offset + within, address, part),
+    );
   }
 
-  /** Writes part of the disk on the spot, making clusters for what has none. Under the lock. */
-  #writePieces(offset: number, length: number, source: Source): void {
+  /** Writes part of the disk, making clusters for what has none. Under the lock. */
+  #writePieces(offset: number, length: number, source: DeferringSource): void {
     const { metadata } = this.#view;
     for (let done = 0; done < length; ) {
       this.#makeRoom();
       metadata.lookup(offset + done, length - done);
       if (metadata.kind === Mapping.DATA && (metadata.isOwn || metadata.claim(offset + done))) {
-        source.write(done, metadata.host, metadata.length);
+        source.defer(done, metadata.host, metadata.length);
         done += metadata.length;
-      } else done += this.#writeNew(offset + done, metadata.length, done, source);
+      } else if (metadata.hasPlace && (metadata.isOwn || metadata.claim(offset + done)))
+        done += this.#writeInPlace(offset + done, metadata.length, done, source);
+      else done += this.#writeNew(offset + done, metadata.length, done, source);
     }
+  }
+
+  /**
+   * Writes to units that have no data and have a place, which may hold anything: so it is written before anything says that data
+   * is there. What the write leaves out of them is copied from what they show now.
+   * @param length bytes that are mapped alike
+   * @param skip bytes of the request before
+   * @returns bytes written
+   */
+  #writeInPlace(offset: number, length: number, skip: number, source: DeferringSource): number {
+    const { metadata } = this.#view;
+    const { host } = metadata;
+    const within = offset % this.#clusterBytes;
+    const cluster = (offset - within) / this.#clusterBytes;
+    const bytes = Math.min(length, metadata.entriesFrom(cluster) * this.#clusterBytes - within);
+    const end = offset + bytes;
+    metadata.prepareTable(cluster);
+    const first = this.#unitStart(offset);
+    const last = this.#unitEnd(end);
+    this.#filler.fill(first, offset - first, host + first - offset, false);
+    source.write(skip, host, bytes);
+    this.#filler.fill(end, last - end, host + bytes, false);
+    metadata.mapData(first, last, host - within);
+    return bytes;
   }
 
   /**
@@ -244,8 +246,9 @@ export class Qcow2Disk implements Disk {
    * @param skip bytes of the request before
    * @returns bytes written
    */
-  #writeNew(offset: number, length: number, skip: number, source: Source): number {
-    const { shared, metadata } = this.#view;
+  #writeNew(offset: number, length: number, skip: number, source: DeferringSource): number {
+    const { shared, metadata, reader } = this.#view;
+    const showsZeroes = reader.isZero(metadata, offset);
     const { refcounts } = metadata;
     const cluster = Math.floor(offset / this.#clusterBytes);
     const within = offset - cluster * this.#clusterBytes;
@@ -255,64 +258,71 @@ export class Qcow2Disk implements Disk {
     const { first, count } = refcounts.allocate(wanted);
     const host = first * this.#clusterBytes;
     const bytes = Math.min(length, count * this.#clusterBytes - within);
+    const firstUnit = this.#unitStart(offset);
+    const lastUnit = this.#unitEnd(offset + bytes);
     try {
       const isFresh = first >= fileEnd;
-      this.#fill(cluster * this.#clusterBytes, within, host, isFresh);
-      source.write(skip, host + within, bytes);
-      const end = within + bytes;
-      const tail = count * this.#clusterBytes - end;
-      this.#fill(cluster * this.#clusterBytes + end, tail, host + end, isFresh);
+      const start = cluster * this.#clusterBytes;
+      this.#filler.keep(start, firstUnit - start, host);
+      this.#filler.fill(firstUnit, offset - firstUnit, host + firstUnit - start, isFresh);
+      // Until the data is there, new clusters at the file's end show what the disk showed before, whenever the power fails.
+      // All else must be written before anything can refer to it.
+      if (isFresh && showsZeroes) {
+        shared.words[Word.DEFERRED] = 1;
+        source.defer(skip, host + within, bytes);
+      } else source.write(skip, host + within, bytes);
+      this.#filler.fill(offset + bytes, lastUnit - offset - bytes, host + within + bytes, isFresh);
+      this.#filler.keep(lastUnit, start + count * this.#clusterBytes - lastUnit, host + lastUnit - start);
     } catch (error) {
       metadata.undoAllocation(first, count);
       throw error;
     }
-    metadata.mapData(cluster, count, host);
+    metadata.mapData(firstUnit, lastUnit, host);
     return bytes;
   }
 
-  /** Puts part of a cluster's present contents into its new place. @param isFresh whether that reads as zeroes */
-  #fill(offset: number, length: number, host: number, isFresh: boolean): void {
-    const { metadata, reader } = this.#view;
-    for (let done = 0; done < length; ) {
-      metadata.lookup(offset + done, length - done);
-      const piece = reader.piece();
-      const part = metadata.length;
-      if (!reader.isZero(piece, offset + done)) {
-        this.#copy ??= mapAnonymous(this.#clusterBytes);
-        reader.fetch(piece, offset + done, this.#copy.address, part);
-        this.#file.write(host + done, this.#copy.address, part);
-      } else if (!isFresh) this.#file.write(host + done, zeroCluster(this.#clusterBytes), part);
-      done += part;
-    }
-  }
-
   /**
-   * Makes whole clusters read as zeroes, and gives their space up unless it is to be kept. Under the lock.
+   * Makes whole units read as zeroes, and gives their space up unless it is to be kept. Under the lock.
    * @returns those of which the format cannot say that
    */
-  #clearClusters(first: number, end: number, keep: boolean): number[] {
+  #clearUnits(first: number, end: number, keep: boolean): number[] {
     const { metadata, reader } = this.#view;
     const left: number[] = [];
-    for (let cluster = first; cluster < end; ) {
+    const units = this.#clusterBytes / this.#unitBytes;
+    for (let unit = first; unit < end; ) {
       this.#makeRoom();
-      const offset = cluster * this.#clusterBytes;
-      metadata.lookup(offset, (end - cluster) * this.#clusterBytes);
-      const count = Math.floor(metadata.length / this.#clusterBytes);
-      const nothing = metadata.kind === Mapping.UNALLOCATED && reader.isZero(reader.piece(), offset);
-      if (!nothing) {
-        metadata.prepareTable(cluster);
-        const most = Math.min(count, metadata.entriesFrom(cluster));
-        for (let i = 0; i < most; i++) if (!metadata.zero(cluster + i, keep)) left.push(cluster + i);
-        cluster += most;
-      } else cluster += count;
+      const offset = unit * this.#unitBytes;
+      metadata.lookup(offset, (end - unit) * this.#unitBytes);
+      const next = unit + Math.floor(metadata.length / this.#unitBytes);
+      if (metadata.kind === Mapping.UNALLOCATED && reader.isZero(reader.piece(), offset)) {
+        unit = next;
+        continue;
+      }
+      const cluster = Math.floor(unit / units);
+      metadata.prepareTable(cluster);
+      const until = Math.min(next, (cluster + metadata.entriesFrom(cluster)) * units);
+      while (unit < until) {
+        const count = metadata.zero(unit, until - unit, keep);
+        if (count === 0) left.push(unit);
+        unit += Math.max(1, count);
+      }
     }
     return left;
   }
 
-  /** The cluster that a range of the disk ends before; the disk's last counts as whole. */
-  #endCluster(end: number): number {
+  /** The unit that a range of the disk ends before; the disk's last cluster counts as whole. */
+  #endUnit(end: number): number {
     const size = this.#view.shared.words[Word.SIZE] ?? 0;
-    return end === size ? Math.ceil(end / this.#clusterBytes) : Math.floor(end / this.#clusterBytes);
+    if (end !== size) return Math.floor(end / this.#unitBytes);
+    return Math.ceil(end / this.#clusterBytes) * (this.#clusterBytes / this.#unitBytes);
+  }
+
+  #unitStart(offset: number): number {
+    return offset - (offset % this.#unitBytes);
+  }
+
+  #unitEnd(offset: number): number {
+    return Math.ceil(offset / this.#unitBytes) * this.#unitBytes;
   }
 
   /** Writes back when clusters that were given up could no longer be remembered. */
@@ -325,7 +335,7 @@ export class Qcow2Disk implements Disk {
   #writeBack(): void {
     const { metadata } = this.#view;
     metadata.writeBack();
-    metadata.reclaim(this.#image.punch);
+    metadata.givenUp.reclaim(this.#image.punch);
   }
 
   #refuseIfBroken(): void {
@@ -333,12 +343,12 @@ export class Qcow2Disk implements Disk {
       throw new ImageIoError("nothing is written to the image any more", Errno.EIO);
   }
 
-  /** Ends a request with an error; a corrupt image is not written to any more. */
-  #fail(tag: number, error: unknown): void {
+  /** Ends the request that was begun with an error; a corrupt image is not written to any more. */
+  #fail(error: unknown): void {
     if (!(error instanceof ImageIoError)) throw error;
     if (error instanceof ImageCorruptError && !this.#image.readonly) this.#giveUpImage(error);
     else log.debug(error.message);
-    this.#raw.finish(tag, error.errno);
+    this.#requests.abandon(error.errno);
   }
 
   #giveUpImage(reason: ImageCorruptError): void {
@@ -357,63 +367,4 @@ export class Qcow2Disk implements Disk {
   }
 }
 
-/** The segments of a request. */
-class SegmentSource implements Source {
-  readonly #file: ImageFile;
-  readonly #table: Uint32Array;
-
-  constructor(file: ImageFile, table: Uint32Array) {
-    this.#file = file;
-    this.#table = table;
-  }
-
-  write(skip: number, host: number, length: number): void {
-    let index = 0;
-    let ahead = skip;
-    for (; ahead >= segmentLength(this.#table, index); index++) ahead -= segmentLength(this.#table, index);
-    const vectors = vectorTable();
-    for (let done = 0; done < length; ) {
-      let count = 0;
-      let bytes = 0;
-      while (count < MAX_IOVECS && done + bytes < length) {
-        const part = Math.min(segmentLength(this.#table, index) - ahead, length - done - bytes);
-        setIovec(vectors.u32, count++, segmentAddress(this.#table, index) + ahead, part);
-        bytes += part;
-        ahead += part;
-        if (ahead === segmentLength(this.#table, index)) {
-          index++;
-          ahead = 0;
-        }
-      }
-      this.#file.writev(host + done, vectors, count, bytes);
-      done += bytes;
-    }
-  }
-}
-
-class ZeroSource implements Source {
-  readonly #file: ImageFile;
-  readonly #clusterBytes: number;
-
-  constructor(file: ImageFile, clusterBytes: number) {
-    this.#file = file;
-    this.#clusterBytes = clusterBytes;
-  }
-
-  write(_skip: number, host: number, length: number): void {
-    for (let done = 0; done < length; done += this.#clusterBytes)
-      this.#file.write(host + done, zeroCluster(this.#clusterBytes), Math.min(this.#clusterBytes, length - done));
-  }
-}
-
-let vectorMemory: MemoryBlock | undefined;
-
-function vectorTable(): MemoryBlock {
-  vectorMemory ??= mapAnonymous(MAX_IOVECS * IOVEC_WORDS * 4);
-  return vectorMemory;
-}
-
-const segmentAddress = (table: Uint32Array, index: number): number =>
-  (table[index * IOVEC_WORDS] ?? 0) + (table[index * IOVEC_WORDS + 1] ?? 0) * 0x1_0000_0000;
-
-const segmentLength = (table: Uint32Array, index: number): number => table[index * IOVEC_WORDS + 2] ?? 0;
+const ignore = (): void => undefined;

@@ -2,8 +2,8 @@ import { Errno } from "../../host/errno.ts";
 import { libc } from "../../host/libc.ts";
 import type { MemoryBlock } from "../../host/memory-block.ts";
 import { mapAnonymous } from "../../host/mmap.ts";
+import { type ImageFile, ImageIoError } from "../image-file.ts";
 import { unpackCluster } from "./compressed.ts";
-import { type ImageFile, ImageIoError } from "./image-file.ts";
 import { Mapping, type Qcow2Metadata } from "./metadata.ts";
 import type { Qcow2Shared } from "./shared.ts";
 

@@ -1,10 +1,16 @@
 import { Errno } from "../../host/errno.ts";
 import { mapAnonymous } from "../../host/mmap.ts";
 import { scratch } from "../../host/scratch.ts";
-import { type ImageFile, ImageIoError } from "./image-file.ts";
+import { type ImageFile, ImageIoError } from "../image-file.ts";
 import { ENTRY_BYTES, entryOffset, Header, highHalf, lowHalf } from "./layout.ts";
 import type { MetadataCache } from "./metadata-cache.ts";
 import { type Qcow2Shared, SlotState, Word } from "./shared.ts";
+
+/**
+ * Clusters beyond the file's end that may have refcounts, as they do when the file became shorter in a crash. Each is passed by on its
+ * own, under the image's lock: a table that refers to one block again and again would take minutes.
+ */
+const MOST_USED_BEYOND_END = 1 << 20;
 
 /** Metadata of an image that cannot be right. What it leads to must be neither used nor written. */
 export class ImageCorruptError extends ImageIoError {
@@ -198,8 +204,11 @@ export class Refcounts {
   /** Where clusters at the end of the file would start, and the refcount blocks that have to come before them. */
   #planAppend(count: number): { readonly start: number; readonly missing: readonly number[] } {
     const { words } = this.#shared;
+    const end = words[Word.FILE_CLUSTERS] ?? 0;
     for (;;) {
       const start = words[Word.FILE_CLUSTERS] ?? 0;
+      if (start - end > MOST_USED_BEYOND_END)
+        throw new ImageCorruptError(`more than ${MOST_USED_BEYOND_END} clusters beyond its end have refcounts`);
       let missing: readonly number[] = [];
       for (;;) {
         const needed = this.#missingBlocks(start, missing.length + count);

@@ -30,6 +30,8 @@ export const Word = {
   GENERATION: 12,
   /** Not zero when the image was found corrupt or could not be made durable: nothing is written to it any more. */
   BROKEN: 13,
+  /** Not zero when entries refer to clusters whose data is on its way, so that the file may end before them. */
+  DEFERRED: 14,
   COUNT: 16,
 } as const;
 
@@ -66,7 +68,7 @@ export interface Qcow2Capacity {
 export function capacityOf(header: Qcow2Header, fileSize: number, queues: number): Qcow2Capacity {
   const { clusterBits, size, refcountOrder } = header;
   const clusterBytes = 2 ** clusterBits;
-  const l2Bytes = Math.ceil(size / clusterBytes) * ENTRY_BYTES;
+  const l2Bytes = Math.ceil(size / clusterBytes) * header.entryBytes;
   const cacheBytes = Math.min(MAX_CACHE_BYTES, Math.max(MIN_CACHE_BYTES, 2 * l2Bytes));
   const sliceBits = Math.min(MAX_SLICE_BITS, clusterBits);
   // All of the disk may have to be allocated anew, beside what is there.

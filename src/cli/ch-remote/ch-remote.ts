@@ -8,6 +8,7 @@ import { shellText } from "../shell/shell-text.ts";
 import { parseRemoteArguments, type RemoteCommandLine } from "./arguments.ts";
 import { MissingArgumentError } from "./commands.ts";
 import { commandHelp, remoteHelp, USAGE_HINT } from "./help.ts";
+import { refusalOf } from "./refusal.ts";
 
 const SUCCESS = 0;
 const FAILURE = 1;
@@ -17,36 +18,7 @@ const MISSING_ARGUMENT = 101;
 
 const COMPONENT = "ch-remote";
 
-/** The VMM refused. The causes are what it said. */
-class ServerError extends Error {
-  override readonly name = "ServerError";
-}
-
-const STATUS_NAMES: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  404: "Not Found",
-  429: "Too Many Requests",
-  500: "Internal Server Error",
-  501: "Not Implemented",
-};
-
 const SUCCESSES: readonly number[] = [100, 200, 204];
-
-/** The strings of an error body, outermost first; undefined when it is no array of strings. */
-function errorTexts(body: string): readonly string[] | undefined {
-  try {
-    const value: unknown = JSON.parse(body);
-    return Array.isArray(value) && value.every((text) => typeof text === "string") ? value : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-function chainOf(texts: readonly string[]): Error | undefined {
-  const [first, ...rest] = texts;
-  return first === undefined ? undefined : new Error(first, { cause: chainOf(rest) });
-}
 
 /** A record as env_logger writes it; `RUST_LOG=off` hides it. */
 function logError(error: unknown): void {
@@ -55,13 +27,11 @@ function logError(error: unknown): void {
   print("stderr", `[${time} ERROR ch_remote] ${errorDebugText(error)}\n`);
 }
 
-function refused({ status, body }: ApiReply): number {
-  const what = `the VMM answered ${status} ${STATUS_NAMES[status] ?? "(unknown)"}`;
-  const texts = errorTexts(body);
-  const error = new ServerError(what, { cause: chainOf(texts ?? []) });
+function refused(reply: ApiReply): number {
+  const { error, remark } = refusalOf(reply);
   logError(error);
   const text = failureText(error, COMPONENT);
-  print("stderr", texts === undefined && body !== "" ? `${text}  X: ${body}\n` : text);
+  print("stderr", remark === "" ? text : `${text}  X: ${remark}\n`);
   return FAILURE;
 }
 

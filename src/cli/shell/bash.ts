@@ -1,4 +1,4 @@
-import { PATH_LABEL, type ProgramModel, type ValueModel } from "./program.ts";
+import { groupWord, PATH_LABEL, type ProgramModel, type ValueModel } from "./program.ts";
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 const words = (list: readonly string[]): string => quote(list.join(" "));
@@ -19,28 +19,55 @@ function cases(key: string, { choices, keys, label }: ValueModel): string[] {
 }
 
 /** A completion script for bash 4 and later, to be sourced. */
-export function bashCompletions({ name, options, commands }: ProgramModel): string {
-  const fn = `_${name.replaceAll("-", "_")}`;
+export function bashCompletions(program: ProgramModel): string {
+  const { name } = program;
+  const fn = functionOf(program);
+  return `# bash completion of ${name}, made by ${name} --completions bash
+${functions(program)}
+${fn}() {
+  ${fn}_line "\${COMP_LINE:0:COMP_POINT}"
+}
+
+complete -F ${fn} ${name}
+`;
+}
+
+const functionOf = ({ name }: ProgramModel): string => `_${name.replaceAll(/[- ]/g, "_")}`;
+
+/** Functions that complete a line of a program, and those of its groups, which complete the line without its first word. */
+function functions(program: ProgramModel): string {
+  const { options, commands, groups } = program;
+  const fn = functionOf(program);
   const table = [
     ...options.flatMap(({ names, value }) => (value === undefined ? [] : cases(` ${names.at(-1)}`, value))),
     ...commands.flatMap(({ name: command, options: own, positional }) => [
-      ...own.flatMap(({ names, value }) => (value === undefined ? [] : cases(`${command} ${names.at(-1)}`, value))),
+      // Behind a flag comes what would be there without it.
+      ...own.flatMap(({ names, value = positional[0]?.value }) =>
+        value === undefined ? [] : cases(`${command} ${names.at(-1)}`, value),
+      ),
       ...positional.slice(0, 1).flatMap(({ value }) => cases(`${command} `, value)),
     ]),
   ];
   const own = commands
     .filter((command) => command.options.length > 0)
     .map((command) => `    ${quote(command.name)}) offered=${words(command.options.flatMap(({ names }) => names))} ;;`);
-  return `# bash completion of ${name}, made by ${name} --completions bash
-${fn}_values() {
+  const delegated = groups.map(
+    (group) => `  if [[ $1 =~ ^[^[:space:]]+[[:space:]]+(${groupWord(group)}[[:space:]].*)$ ]]; then
+    ${functionOf(group)}_line "\${BASH_REMATCH[1]}"
+    return
+  fi
+`,
+  );
+  const first = words([...commands.map((command) => command.name), ...groups.map(groupWord)]);
+  return `${groups.map(functions).join("\n")}${fn}_values() {
   choices= keys= files=0
   case $1 in
 ${table.join("\n")}
   esac
 }
 
-${fn}() {
-  local line=\${COMP_LINE:0:COMP_POINT} word option= command= token choices keys files offered=${words(options.flatMap(({ names }) => names))} commands=${words(commands.map((command) => command.name))}
+${fn}_line() {
+${delegated.join("")}  local line=$1 word option= command= token choices keys files offered=${words(options.flatMap(({ names }) => names))} commands=${words(commands.map((command) => command.name))} first=${first}
   local -a tokens
   read -ra tokens <<<"$line"
   [[ $line == *[[:space:]] ]] && word= || { word=\${tokens[-1]}; unset 'tokens[-1]'; }
@@ -77,13 +104,12 @@ ${own.join("\n")}
     COMPREPLY=($(compgen -f -- "$word"))
     compopt -o filenames 2>/dev/null
   else
+    [[ \${#tokens[@]} == 1 ]] && commands=$first
     COMPREPLY=($(compgen -W "$commands $offered" -- "$word"))
   fi
   # bash itself breaks words at these characters and replaces only what follows the last one.
   local kept=\${word%"\${word##*[=:]}"}
   COMPREPLY=("\${COMPREPLY[@]#"$kept"}")
 }
-
-complete -F ${fn} ${name}
 `;
 }

@@ -1,4 +1,11 @@
-import { type CommandModel, type OptionModel, PATH_LABEL, type ProgramModel, type ValueModel } from "./program.ts";
+import {
+  type CommandModel,
+  groupWord,
+  type OptionModel,
+  PATH_LABEL,
+  type ProgramModel,
+  type ValueModel,
+} from "./program.ts";
 
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
@@ -27,18 +34,39 @@ function optionLine(fn: string, program: string, { names, doc, value }: OptionMo
   return `complete -c ${program}${condition} ${flags} -d ${quote(doc)}${tail}`;
 }
 
-function commandLines(fn: string, program: string, { name, doc, options, positional }: CommandModel): string[] {
-  const inCommand = ` -n ${quote(`__fish_seen_subcommand_from ${name}`)}`;
+/** @param behind a condition for all of it, which ends in "; and ", or nothing */
+function commandLines(
+  fn: string,
+  program: string,
+  { name, doc, options, positional }: CommandModel,
+  behind = "",
+  isFirst = `${fn}_no_command`,
+): string[] {
+  const inCommand = ` -n ${quote(`${behind}__fish_seen_subcommand_from ${name}`)}`;
   return [
-    `complete -c ${program} -n '${fn}_no_command' -f -a ${quote(name)} -d ${quote(doc)}`,
+    `complete -c ${program} -n ${quote(`${behind}${isFirst}`)} -f -a ${quote(name)} -d ${quote(doc)}`,
     ...options.map((option) => optionLine(fn, program, option, inCommand)),
     ...positional.slice(0, 1).map(({ value }) => `complete -c ${program}${inCommand} ${taking(fn, value)}`),
   ];
 }
 
+/** A group's word, and what comes behind it. */
+function groupLines(fn: string, program: string, group: ProgramModel): string[] {
+  const word = groupWord(group);
+  const names = group.commands.map((command) => command.name).join(" ");
+  const behind = `__fish_seen_subcommand_from ${word}; and `;
+  return [
+    `complete -c ${program} -n '__fish_use_subcommand' -f -a ${quote(word)} -d ${quote(group.summary)}`,
+    ...group.commands.flatMap((command) =>
+      commandLines(fn, program, command, behind, `not __fish_seen_subcommand_from ${names}`),
+    ),
+  ];
+}
+
 /** A completion script for fish, to be sourced or put into its completions folder. */
-export function fishCompletions({ name, options, commands }: ProgramModel): string {
+export function fishCompletions({ name, options, commands, groups }: ProgramModel): string {
   const fn = `__${name.replaceAll("-", "_")}`;
+  const outside = groups.length === 0 ? "" : ` -n 'not __fish_seen_subcommand_from ${groups.map(groupWord).join(" ")}'`;
   const names = commands.map((command) => command.name).join(" ");
   return `# fish completion of ${name}, made by ${name} --completions fish
 function ${fn}_keys
@@ -52,8 +80,9 @@ function ${fn}_no_command
 end
 complete -c ${name} -f
 ${[
-  ...options.map((option) => optionLine(fn, name, option)),
+  ...options.map((option) => optionLine(fn, name, option, outside)),
   ...commands.flatMap((command) => commandLines(fn, name, command)),
+  ...groups.flatMap((group) => groupLines(fn, name, group)),
 ].join("\n")}
 `;
 }

@@ -1,4 +1,11 @@
-import type { KeyModel, OptionModel, ProgramModel, ValueModel } from "./program.ts";
+import {
+  type CommandModel,
+  groupWord,
+  type KeyModel,
+  type OptionModel,
+  type ProgramModel,
+  type ValueModel,
+} from "./program.ts";
 
 /** Text for roff: nothing in it is a request or an escape. */
 function roff(text: string): string {
@@ -31,8 +38,20 @@ function optionEntry({ names, doc, value, defaultText }: OptionModel): string {
   return [".TP", term, sentence(doc, defaultText), ...keyList(value?.keys ?? [])].join("\n");
 }
 
+function commandEntry({ name, doc, options, positional }: CommandModel): string[] {
+  const shown = [
+    ...positional.map(({ name: argument, value }) => (value.optional ? `[${italic(argument)}]` : italic(argument))),
+    ...options.map(({ names, value }) => `[${names.map(bold).join(", ")}${value ? ` ${valueText(value)}` : ""}]`),
+  ];
+  const keys = [...positional, ...options].flatMap(({ value }) => value?.keys ?? []);
+  return [".TP", [bold(name), ...shown].join(" "), roff(doc), ...keyList(keys)];
+}
+
+const optionList = ({ options }: CommandModel): string[] =>
+  options.length === 0 ? [] : [".RS", ...options.map(optionEntry), ".RE"];
+
 /** The manual page of a program, for man(1). @param version of the program */
-export function manualPage({ name, summary, options, commands }: ProgramModel, version: string): string {
+export function manualPage({ name, summary, options, commands, groups }: ProgramModel, version: string): string {
   const usage = commands.length === 0 ? "[OPTIONS]" : "[OPTIONS] SUBCOMMAND [ARGUMENTS]";
   const lines = [
     `.TH ${roff(name.toUpperCase())} 1 "" "${roff(`${name} ${version}`)}"`,
@@ -40,24 +59,18 @@ export function manualPage({ name, summary, options, commands }: ProgramModel, v
     `${roff(name)} \\- ${roff(summary)}`,
     ".SH SYNOPSIS",
     `${bold(name)} ${roff(usage)}`,
+    ...groups.flatMap((group) => [".br", `${bold(group.name)} ${roff("SUBCOMMAND [ARGUMENTS]")}`]),
     ".SH OPTIONS",
     roff(
       "Keys are written as key=value,key=value and so on. A value with commas or brackets in it is written in double quotes.",
     ),
     ...options.map(optionEntry),
   ];
-  if (commands.length > 0) {
-    lines.push(".SH SUBCOMMANDS");
-    for (const command of commands) {
-      const shown = [
-        ...command.positional.map(({ name: argument }) => italic(argument)),
-        ...command.options.map(
-          ({ names, value }) => `[${names.map(bold).join(", ")}${value ? ` ${valueText(value)}` : ""}]`,
-        ),
-      ];
-      lines.push(".TP", [bold(command.name), ...shown].join(" "), roff(command.doc));
-      lines.push(...keyList([...command.positional, ...command.options].flatMap(({ value }) => value?.keys ?? [])));
-    }
+  if (commands.length > 0) lines.push(".SH SUBCOMMANDS", ...commands.flatMap(commandEntry));
+  for (const group of groups) {
+    lines.push(`.SH SUBCOMMANDS OF ${roff(groupWord(group).toUpperCase())}`);
+    for (const command of group.commands)
+      lines.push(...commandEntry({ ...command, name: `${groupWord(group)} ${command.name}` }), ...optionList(command));
   }
   return `${lines.join("\n")}\n`;
 }

@@ -2,6 +2,7 @@ import { hostArch } from "../../config/arch.ts";
 import { type OptionSpec, optionsOf } from "../../config/options.ts";
 import { type Key, keysOf, type ObjectSchema } from "../../config/schema/object-schema.ts";
 import { COMMANDS, type Command } from "../ch-remote/commands.ts";
+import { DISK_COMMANDS, type DiskCommand, type DiskOperand, type DiskOption } from "../disk/commands.ts";
 
 /** What an option or an argument takes. */
 export interface ValueModel {
@@ -52,7 +53,12 @@ export interface ProgramModel {
   readonly summary: string;
   readonly options: readonly OptionModel[];
   readonly commands: readonly CommandModel[];
+  /** Command lines of their own behind a first word, by that word; their names have it in them. */
+  readonly groups: readonly ProgramModel[];
 }
+
+/** The word that a group of subcommands stands behind. */
+export const groupWord = ({ name }: ProgramModel): string => name.split(" ").at(-1) ?? "";
 
 /** Paths are completed as such. */
 export const PATH_LABEL = "<path>";
@@ -133,12 +139,42 @@ export const cloudHypervisorModel = (): ProgramModel => ({
   summary: "runs a virtual machine for a modern cloud workload",
   options: optionsOf(hostArch()).map(optionModel),
   commands: [],
+  groups: [diskModel()],
+});
+
+const HELP: OptionModel = { names: ["-h", "--help"], doc: "print help", value: undefined, defaultText: undefined };
+
+const diskOptionModel = ({ name, doc, label, choices = [] }: DiskOption): OptionModel => ({
+  names: [`--${name}`],
+  doc,
+  value: label === undefined ? undefined : { label, choices, keys: [], many: false, optional: false },
+  defaultText: undefined,
+});
+
+const diskOperandModel = ({ label, what, optional = false, isPath }: DiskOperand): ArgumentModel => ({
+  name: label.replace(/[<>]/g, ""),
+  doc: what,
+  value: { label: isPath ? PATH_LABEL : label, choices: [], keys: [], many: false, optional },
+});
+
+/** The command line of `cloud-hypervisor disk`. */
+const diskModel = (): ProgramModel => ({
+  name: "cloud-hypervisor disk",
+  summary: "looks at, makes and converts disk images",
+  options: [HELP],
+  commands: Object.entries<DiskCommand>(DISK_COMMANDS).map(([name, { doc, operands, options }]) => ({
+    name,
+    doc,
+    options: options.map(diskOptionModel),
+    positional: operands.map(diskOperandModel),
+  })),
+  groups: [],
 });
 
 const SOCKET: ValueModel = { label: PATH_LABEL, choices: [], keys: [], many: false, optional: false };
 const REMOTE_OPTIONS: readonly OptionModel[] = [
   { names: ["--api-socket"], doc: "socket of the VMM's API", value: SOCKET, defaultText: undefined },
-  { names: ["-h", "--help"], doc: "print help", value: undefined, defaultText: undefined },
+  HELP,
   { names: ["-V", "--version"], doc: "print the version", value: undefined, defaultText: undefined },
 ];
 
@@ -148,4 +184,5 @@ export const remoteModel = (): ProgramModel => ({
   summary: "controls a virtual machine monitor",
   options: REMOTE_OPTIONS,
   commands: Object.entries<Command>(COMMANDS).map(([name, command]) => commandModel(name, command)),
+  groups: [],
 });

@@ -1,6 +1,7 @@
 import {
   type ArgumentModel,
   type CommandModel,
+  groupWord,
   type KeyModel,
   type OptionModel,
   PATH_LABEL,
@@ -21,10 +22,22 @@ function keySpec({ name, doc, label, choices }: KeyModel): string {
   return quote(`${head}:${message(label)}:${value}`);
 }
 
+/** Two underscores behind a program's name: with one there are functions for its options. */
+const functionOf = ({ name }: ProgramModel): string => `_${name.replaceAll(" ", "__").replaceAll("-", "_")}`;
+
 /** A completion function for zsh, to be put into a folder of fpath as `_<program>`, or sourced. */
 export function zshCompletions(program: ProgramModel): string {
   const { name } = program;
-  const fn = `_${name.replaceAll("-", "_")}`;
+  const fn = functionOf(program);
+  return `#compdef ${name}
+# zsh completion of ${name}, made by ${name} --completions zsh
+${functionsOf(program)}if [[ $funcstack[1] == _${name} ]]; then ${fn} "$@"; else compdef ${fn} ${name}; fi
+`;
+}
+
+/** The functions that complete a program's words, and those of its groups, which see the words from theirs on. */
+function functionsOf(program: ProgramModel): string {
+  const fn = functionOf(program);
   const functions: string[] = [];
 
   /** The action that completes a value; values with keys have a function of their own. */
@@ -50,11 +63,21 @@ export function zshCompletions(program: ProgramModel): string {
     return specs.length === 0 ? "" : `    ${command}) _arguments ${specs.join(" ")} ;;\n`;
   };
 
-  const { commands } = program;
+  const { commands, groups } = program;
+  const delegated = groups.map(
+    (group) => `  if [[ $words[2] == ${groupWord(group)} && $CURRENT -gt 2 ]]; then
+    shift words
+    (( CURRENT-- ))
+    ${functionOf(group)}
+    return
+  fi
+`,
+  );
+  const first = groups.length === 0 ? "" : ` \\\n    '1:subcommand:(${groups.map(groupWord).join(" ")})'`;
   const options = program.options.flatMap((option) => optionSpecs("", option)).join(" \\\n    ");
   const body =
     commands.length === 0
-      ? `  _arguments \\\n    ${options}`
+      ? `  _arguments \\\n    ${options}${first}`
       : `  local state line
   _arguments -C \\
     ${options} \\
@@ -69,12 +92,9 @@ export function zshCompletions(program: ProgramModel): string {
 ${commands.map(commandCase).join("")}    esac
     ;;
   esac`;
-  return `#compdef ${name}
-# zsh completion of ${name}, made by ${name} --completions zsh
-${functions.join("\n")}
+  return `${groups.map(functionsOf).join("")}${functions.join("\n")}
 ${fn}() {
-${body}
+${delegated.join("")}${body}
 }
-if [[ $funcstack[1] == _${name} ]]; then ${fn} "$@"; else compdef ${fn} ${name}; fi
 `;
 }

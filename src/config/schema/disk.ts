@@ -48,7 +48,7 @@ export const diskSchema = objectSchema("DiskConfig", () => ({
   }),
   serial: optional(string, "serial number of at most 20 bytes", { defaultText: "derived from the file" }),
   queue_affinity: optional(queueAffinity, "host CPUs that each virtqueue's thread may run on"),
-  backing_files: withDefault(bool, false, "follow the backing file that a QCOW2 image names"),
+  backing_files: withDefault(bool, false, "follow the backing file or data file that a QCOW2 image names"),
   sparse: withDefault(bool, true, "let the image have holes; off allocates it in full"),
   image_type: composed<ImageType, "present">(
     "present",

@@ -102,9 +102,18 @@ export function checkIvshmem(checks: Checks): void {
   checks.noIommu("--ivshmem", ivshmem);
   checks.pci("--ivshmem", ivshmem);
   if (!isPowerOfTwo(size)) refuse("ivshmem-size", `--ivshmem: size ${size} is not a power of two`);
-  const file = process.getBuiltinModule("node:fs").statSync(path, { throwIfNoEntry: false });
-  if (file === undefined) refuse("ivshmem-file", `--ivshmem: there is no file '${path}'`);
-  if (file.size < size)
-    refuse("ivshmem-file-size", `--ivshmem: file '${path}' has ${file.size} bytes, less than the size of ${size}`);
+  const bytes = fileBytes(path);
+  if (bytes === undefined) refuse("ivshmem-file", `--ivshmem: there is no file '${path}'`);
+  if (bytes < size)
+    refuse("ivshmem-file-size", `--ivshmem: file '${path}' has ${bytes} bytes, less than the size of ${size}`);
   checks.id(ivshmem.id);
+}
+
+/** @returns undefined where no file can be reached, for whatever reason: paths of the API may be no paths at all */
+function fileBytes(path: string): number | undefined {
+  try {
+    return process.getBuiltinModule("node:fs").statSync(path).size;
+  } catch {
+    return undefined;
+  }
 }

@@ -78,7 +78,7 @@ export function checkPlatform({ config: { platform } }: Checks): void {
 }
 
 /** Rule 65. @throws ValidationError */
-export function checkLandlockRules({ config }: Checks): void {
+export function checkLandlockRules({ config }: Pick<Checks, "config">): void {
   for (const { path, access } of config.landlock_rules ?? []) {
     if (!process.getBuiltinModule("node:fs").existsSync(path))
       refuse("landlock-path", `--landlock-rules: there is no '${path}'`);

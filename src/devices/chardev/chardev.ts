@@ -112,7 +112,12 @@ export class Chardev implements IoClient, HostSideListener {
   readable(): void {
     const { link } = this.#side;
     const fd = link?.inputFd;
-    if (link === undefined || fd === undefined || !link.inputOpen || this.#taker?.hasRoom() !== true) return;
+    if (link === undefined || fd === undefined || !link.inputOpen) return;
+    if (this.#taker?.hasRoom() !== true) {
+      // Guests take buffers back that they have offered. What is wanted all the same would be reported for ever.
+      link.wantInput(false);
+      return;
+    }
     const count = this.#taker.read(fd);
     if (count === 0 || (count < 0 && count !== -Errno.EAGAIN && count !== -Errno.EINTR)) {
       link.wantInput(false);

@@ -30,7 +30,7 @@ export class TpmBackEnd implements IoClient {
   #owed = 0;
 
   /** @throws SysError */
-  constructor(loop: IoLoop, wiring: TpmWiring) {
+  constructor(loop: Pick<IoLoop, "watch">, wiring: TpmWiring) {
     this.#wiring = wiring;
     this.#state = new StateBlock(tpmState, blockAt(wiring.block)).state;
     this.#data = loop.watch(wiring.dataFd, () => this.#attempt(() => this.#takeResponse()));

@@ -59,6 +59,9 @@ export const ioUringSqe = struct("io_uring_sqe", {
 
 export const ioUringCqe = struct("io_uring_cqe", { user_data: u64, res: u32, flags: u32 });
 
+/** struct io_uring_restriction, whose union holds one byte: a number of what `opcode` says. */
+export const ioUringRestriction = struct("io_uring_restriction", { opcode: u16, value: u8, resv: u8, resv2: u32s(3) });
+
 export const ioUringProbeOp = struct("io_uring_probe_op", { op: u8, resv: u8, flags: u16, resv2: u32 });
 
 /** struct io_uring_probe without its array of io_uring_probe_op. */
@@ -78,6 +81,7 @@ export const IoUringOp = {
 /** IORING_SETUP_* */
 export const SETUP_CQSIZE = 1 << 3;
 export const SETUP_CLAMP = 1 << 4;
+export const SETUP_R_DISABLED = 1 << 6;
 export const SETUP_SUBMIT_ALL = 1 << 7;
 export const SETUP_COOP_TASKRUN = 1 << 8;
 export const SETUP_SINGLE_ISSUER = 1 << 12;
@@ -98,6 +102,13 @@ export const ENTER_GETEVENTS = 1 << 0;
 /** IORING_REGISTER_*, IORING_UNREGISTER_* */
 export const REGISTER_FILES = 2;
 export const REGISTER_PROBE = 8;
+export const REGISTER_RESTRICTIONS = 11;
+export const REGISTER_ENABLE_RINGS = 12;
+
+/** IORING_RESTRICTION_*: what a restriction allows. */
+export const RESTRICTION_REGISTER_OP = 0;
+export const RESTRICTION_SQE_OP = 1;
+export const RESTRICTION_SQE_FLAGS_ALLOWED = 2;
 
 /** IO_URING_OP_SUPPORTED of io_uring_probe_op.flags. */
 export const OP_SUPPORTED = 1 << 0;

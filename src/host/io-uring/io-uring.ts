@@ -13,20 +13,27 @@ import {
   ioUringParams,
   ioUringProbe,
   ioUringProbeOp,
+  ioUringRestriction,
   ioUringSqe,
   OFF_CQ_RING,
   OFF_SQ_RING,
   OFF_SQES,
   OP_SUPPORTED,
   POLL_ADD_MULTI,
+  REGISTER_ENABLE_RINGS,
   REGISTER_FILES,
   REGISTER_PROBE,
+  REGISTER_RESTRICTIONS,
+  RESTRICTION_REGISTER_OP,
+  RESTRICTION_SQE_FLAGS_ALLOWED,
+  RESTRICTION_SQE_OP,
   RWF_NOWAIT,
   SETUP_CLAMP,
   SETUP_COOP_TASKRUN,
   SETUP_CQSIZE,
   SETUP_DEFER_TASKRUN,
   SETUP_NO_SQARRAY,
+  SETUP_R_DISABLED,
   SETUP_SINGLE_ISSUER,
   SETUP_SUBMIT_ALL,
   SQE_ASYNC,
@@ -80,6 +87,8 @@ export class IoUring {
   more = false;
   /** Submissions that fit between two `enter`. */
   readonly capacity: number;
+  /** Submissions that are queued for the next `enter`. */
+  unsubmitted = 0;
   readonly #fd: number;
   readonly #mappings: (readonly [address: number, size: number])[] = [];
   readonly #sqWords: Uint32Array;
@@ -92,7 +101,6 @@ export class IoUring {
   readonly #cqTailAt: number;
   readonly #cqMask: number;
   #sqTail: number;
-  #unsubmitted = 0;
   #cqHead: number;
   #cqTail: number;
   #sqeFlags = 0;
@@ -100,10 +108,11 @@ export class IoUring {
   /**
    * @param entries submissions that fit between two `enter`, rounded up to a power of two by the kernel
    * @param completions how many requests will be under way at once at most
+   * @param operations what the ring is for (`IoUringOp`). It refuses all else: what a ring does passes no seccomp filter
    * @param flagSets IORING_SETUP_* to try in turn
-   * @throws IoUringUnavailableError when the kernel has none or denies it
+   * @throws IoUringUnavailableError when the kernel has none, denies it, or cannot do all operations
    */
-  constructor(entries: number, completions: number, flagSets = FLAG_SETS) {
+  constructor(entries: number, completions: number, operations: readonly number[], flagSets = FLAG_SETS) {
     const setup = mapAnonymous(ioUringParams.size);
     try {
       this.#fd = create(entries, completions, flagSets, setup);
@@ -130,6 +139,8 @@ export class IoUring {
         this.#cqTail = this.#cqHead;
         if ((params.flags & SETUP_NO_SQARRAY) === 0)
           for (let i = 0; i < sq_entries; i++) this.#sqWords[sq_off.array / 4 + i] = i;
+        this.#require(operations);
+        this.#enable(operations);
       } catch (error) {
         this.close();
         throw error;
@@ -139,11 +150,8 @@ export class IoUring {
     }
   }
 
-  /**
-   * Checks that the kernel can do `operations` (`IoUringOp`).
-   * @throws IoUringUnavailableError naming the first that it cannot do
-   */
-  require(operations: readonly number[]): void {
+  /** @throws IoUringUnavailableError naming the first operation that the kernel cannot do */
+  #require(operations: readonly number[]): void {
     const block = mapAnonymous(ioUringProbe.size + PROBED_OPS * ioUringProbeOp.size);
     try {
       if (libc.syscall(Sys.io_uring_register, this.#fd, REGISTER_PROBE, block.address, PROBED_OPS, 0, 0) < 0)
@@ -154,6 +162,31 @@ export class IoUring {
         if (operation >= ops_len || (probed.flags & OP_SUPPORTED) === 0)
           throw unavailable(`it lacks operation ${operation}`);
       }
+    } finally {
+      munmap(block.address, block.size);
+    }
+  }
+
+  /** Lets the ring take submissions, of these operations only. @throws IoUringUnavailableError */
+  #enable(operations: readonly number[]): void {
+    const allowed: readonly (readonly [opcode: number, value: number])[] = [
+      ...operations.map((operation) => [RESTRICTION_SQE_OP, operation] as const),
+      [RESTRICTION_SQE_FLAGS_ALLOWED, SQE_FIXED_FILE | SQE_ASYNC],
+      [RESTRICTION_REGISTER_OP, REGISTER_FILES],
+    ];
+    const block = mapAnonymous(allowed.length * ioUringRestriction.size);
+    try {
+      allowed.forEach(([opcode, value], i) => {
+        const restriction = ioUringRestriction.at(block, i * ioUringRestriction.size);
+        restriction.opcode = opcode;
+        restriction.value = value;
+      });
+      const register = (what: number, address: number, count: number): void => {
+        if (libc.syscall(Sys.io_uring_register, this.#fd, what, address, count, 0, 0) < 0)
+          throw unavailable("its rings cannot be restricted", new SysError(errno(), "io_uring_register"));
+      };
+      register(REGISTER_RESTRICTIONS, block.address, allowed.length);
+      register(REGISTER_ENABLE_RINGS, 0, 0);
     } finally {
       munmap(block.address, block.size);
     }
@@ -185,7 +218,7 @@ export class IoUring {
 
   /** Whether there is room to queue `count` submissions; if not, `enter` makes some. */
   hasRoom(count: number): boolean {
-    return this.#unsubmitted + count <= this.capacity;
+    return this.unsubmitted + count <= this.capacity;
   }
 
   /**
@@ -252,15 +285,15 @@ export class IoUring {
       const submitted = libc.syscall(
         Sys.io_uring_enter,
         this.#fd,
-        this.#unsubmitted,
+        this.unsubmitted,
         completions,
         ENTER_GETEVENTS,
         0,
         0,
       );
       if (submitted >= 0) {
-        this.#unsubmitted -= submitted;
-        if (this.#unsubmitted === 0) return;
+        this.unsubmitted -= submitted;
+        if (this.unsubmitted === 0) return;
         continue;
       }
       const error = errno();
@@ -317,7 +350,7 @@ export class IoUring {
     sqes[at + OP_FLAGS] = flags;
     sqes[at + USER_DATA] = tag;
     this.#sqTail = (this.#sqTail + 1) >>> 0;
-    this.#unsubmitted++;
+    this.unsubmitted++;
   }
 
   #map(size: number, offset: number): MemoryBlock {
@@ -339,7 +372,7 @@ function create(entries: number, completions: number, flagSets: readonly number[
   for (const flags of flagSets) {
     setup.u8.fill(0);
     const params = ioUringParams.at(setup);
-    params.flags = flags | SETUP_CLAMP | SETUP_CQSIZE;
+    params.flags = flags | SETUP_CLAMP | SETUP_CQSIZE | SETUP_R_DISABLED;
     params.cq_entries = Math.max(entries, completions);
     const fd = libc.syscall(Sys.io_uring_setup, entries, setup.address, 0, 0, 0, 0);
     if (fd >= 0) return fd;

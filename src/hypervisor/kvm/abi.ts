@@ -156,7 +156,6 @@ const KVMIO = 0xae;
 export const Kvm = {
   GET_API_VERSION: _IO(KVMIO, 0x00),
   CREATE_VM: _IO(KVMIO, 0x01),
-  GET_MSR_INDEX_LIST: _IOWR(KVMIO, 0x02, 4),
   CHECK_EXTENSION: _IO(KVMIO, 0x03),
   GET_VCPU_MMAP_SIZE: _IO(KVMIO, 0x04),
   GET_SUPPORTED_CPUID: _IOWR(KVMIO, 0x05, 8),
@@ -174,7 +173,6 @@ export const Kvm = {
   SET_SREGS: _IOW(KVMIO, 0x84, kvmSregs.size),
   GET_MSRS: _IOWR(KVMIO, 0x88, 8),
   SET_MSRS: _IOW(KVMIO, 0x89, 8),
-  GET_FPU: _IOR(KVMIO, 0x8c, kvmFpu.size),
   SET_FPU: _IOW(KVMIO, 0x8d, kvmFpu.size),
   GET_LAPIC: _IOR(KVMIO, 0x8e, kvmLapicState.size),
   SET_LAPIC: _IOW(KVMIO, 0x8f, kvmLapicState.size),

@@ -105,16 +105,6 @@ export class KvmSystem {
     return entries;
   }
 
-  /** The MSRs that KVM can save and restore. @throws SysError */
-  msrIndexList(): number[] {
-    const block = mapAnonymous(8192);
-    block.u32[0] = 2000;
-    check(libc.ioctl(this.#fd, Kvm.GET_MSR_INDEX_LIST, block.address), "KVM_GET_MSR_INDEX_LIST");
-    const list = Array.from(block.u32.subarray(1, 1 + (block.u32[0] ?? 0)));
-    munmap(block.address, block.size);
-    return list;
-  }
-
   /** A new VM without memory, interrupt controller or vCPUs. @returns its descriptor. @throws SysError */
   createVm(): number {
     for (;;) {

@@ -1,17 +1,11 @@
+import { launcher } from "../../host/launcher/launcher.ts";
 import { libc } from "../../host/libc.ts";
-import { ignoreSignal, Signal } from "../../host/thread.ts";
-import { takeControllingTerminal } from "../../host/tty.ts";
+import { SIZE_WATCH_NAME } from "../../host/own-program.ts";
+import { readSocket } from "../../host/socket-reader.ts";
+import { socketPair } from "../../host/unix-socket.ts";
 import { logger } from "../../threads/log.ts";
-import { PROGRAM, SELF } from "../own-program.ts";
 
 const log = logger("console");
-
-/** The name under which the executable runs to watch the size of a pseudo-terminal. */
-export const SIZE_WATCH_NAME = "cloud-hypervisor-size-watch";
-
-const STDOUT = 1;
-/** Where the watcher finds our end of the pseudo-terminal. */
-const MASTER_FD = 3;
 
 /**
  * Watches the size of a pseudo-terminal. The kernel tells of a new size only by a signal to the foreground processes of the
@@ -21,38 +15,21 @@ const MASTER_FD = 3;
  * @returns ends the watch
  */
 export function watchSize(masterFd: number, onResize: () => void): () => void {
-  try {
-    const watcher = Bun.spawn([SELF, ...PROGRAM], {
-      argv0: SIZE_WATCH_NAME,
-      stdio: ["pipe", "pipe", "ignore", masterFd],
-      // A session of its own, which takes the terminal.
-      detached: true,
-    });
-    watcher.unref();
-    tellOf(watcher.stdout, onResize).catch((error: unknown) => log.debug(`the size watch ends: ${error}`));
-    return () => watcher.kill("SIGKILL");
-  } catch (error) {
-    log.warn(`nobody tells of new sizes of the pseudo-terminal: ${error}`);
+  const warn = (why: string): void => log.warn(`nobody tells of new sizes of the pseudo-terminal: ${why}`);
+  const starter = launcher();
+  if (starter === undefined) {
+    warn("the VMM was started when no console was to be one: restart it with one, or without a VM");
     return () => undefined;
   }
-}
-
-async function tellOf(sizes: ReadableStream<Uint8Array>, onResize: () => void): Promise<void> {
-  for await (const _ of sizes) onResize();
-}
-
-/** The watcher's life: a byte on stdout for each new size, and one when it begins, until its owner is gone. */
-export async function watchTerminalSize(): Promise<void> {
+  const [fd, theirFd] = socketPair();
   try {
-    for (const signal of [Signal.INT, Signal.QUIT, Signal.TERM, Signal.TSTP, Signal.TTIN, Signal.TTOU])
-      ignoreSignal(signal);
-    const tell = (): void => void process.stdout.write("\n");
-    process.on("SIGWINCH", tell);
-    takeControllingTerminal(MASTER_FD);
-    libc.close(MASTER_FD);
-    tell();
-    await Bun.stdin.text();
+    starter.launchUnattended({ program: SIZE_WATCH_NAME, args: [], streams: [theirFd, theirFd, undefined, masterFd] });
+  } catch (error) {
+    libc.close(fd);
+    warn(String(error));
+    return () => undefined;
   } finally {
-    libc._exit(STDOUT);
+    libc.close(theirFd);
   }
+  return readSocket(fd, { onBytes: onResize, onEnd: () => warn("the process that does so has ended") });
 }

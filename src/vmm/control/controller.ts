@@ -1,5 +1,5 @@
 import { UnsupportedError } from "../../config/errors.ts";
-import type { VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
+import type { VmCoredumpData, VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
 import type { VmConfig } from "../../config/schema/vm.ts";
 import { refuseUnsupportedConfig } from "../../config/supported.ts";
 import { validateVmConfig } from "../../config/validate/validate.ts";
@@ -17,7 +17,7 @@ import {
 import type { EventListener, PlainEvents } from "./events.ts";
 import { isLegal, type VmState } from "./state.ts";
 import type { PciDeviceInfo, VmCounters, VmInfo } from "./vm-info.ts";
-import type { LifeEnd, MakeVm, VmConsoles, VmLife } from "./vm-life.ts";
+import type { Confinement, LifeEnd, MakeVm, VmConsoles, VmLife } from "./vm-life.ts";
 import type { VmMetrics } from "./vm-metrics.ts";
 import type { VmmControl } from "./vmm-control.ts";
 
@@ -27,6 +27,7 @@ const log = logger("vmm");
 export interface ControllerOptions {
   readonly makeVm: MakeVm;
   readonly consoles: VmConsoles;
+  readonly confinement: Confinement;
   readonly onEvent: EventListener;
   /** Stay when the guest powers off. */
   readonly noShutdown: boolean;
@@ -71,10 +72,20 @@ export class VmController implements VmmControl {
   }
 
   create(config: VmConfig): Promise<void> {
-    return this.#inTurn(() => {
+    return this.#inTurn(async () => {
       if (this.#config !== undefined) throw new VmAlreadyCreatedError();
+      const { consoles, confinement } = this.#options;
+      confinement.require(config);
       this.#config = config;
-      this.#config = this.#options.consoles.open(config);
+      this.#config = consoles.open(config);
+      try {
+        await confinement.enter(this.#config);
+      } catch (error) {
+        // It must not be booted with less confinement than it asks for.
+        this.#config = undefined;
+        consoles.close();
+        throw error;
+      }
     });
   }
 
@@ -113,25 +124,11 @@ export class VmController implements VmmControl {
   }
 
   pause(): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#emit("pausing");
-      const booted = this.#running();
-      this.#checkTransition(booted, "Paused");
-      await booted.life.pause();
-      booted.state = "Paused";
-      this.#emit("paused");
-    });
+    return this.#inTurn(() => this.#pause());
   }
 
   resume(): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#emit("resuming");
-      const booted = this.#running();
-      this.#checkTransition(booted, "Running");
-      await booted.life.resume();
-      booted.state = "Running";
-      this.#emit("resumed");
-    });
+    return this.#inTurn(() => this.#resume());
   }
 
   powerButton(): Promise<void> {
@@ -253,6 +250,20 @@ export class VmController implements VmmControl {
     });
   }
 
+  coredump(request: VmCoredumpData): Promise<void> {
+    return this.#inTurn(async () => {
+      const { life, state } = this.#running();
+      const dump = needed(life.coredump, "vm.coredump");
+      this.#emit("coredumping");
+      if (state === "Running") await this.#pause();
+      try {
+        await dump.call(life, request);
+      } finally {
+        if (state === "Running") await this.#resume();
+      }
+    });
+  }
+
   shutdownVmm(): Promise<void> {
     return this.#inTurn(async () => {
       try {
@@ -293,16 +304,17 @@ export class VmController implements VmmControl {
     if (!isLegal(state, to)) throw new InvalidTransitionError(state, to);
   }
 
-  /** @throws ValidationError, UnsupportedError */
+  /** @throws ValidationError, UnsupportedError, LandlockPathError */
   #validated(config: VmConfig): VmConfig {
     const validated = validateVmConfig(config);
     for (const warning of validated.warnings) log.warn(warning);
     refuseUnsupportedConfig(validated.config);
+    this.#options.confinement.require(validated.config);
     return validated.config;
   }
 
   async #start(config: VmConfig): Promise<void> {
-    const life = this.#options.makeVm(this.#options.consoles.open(this.#validated(config)));
+    const life = await this.#options.makeVm(this.#options.consoles.open(this.#validated(config)));
     try {
       await life.start();
     } catch (error) {
@@ -321,6 +333,24 @@ export class VmController implements VmmControl {
   async #startAgain(): Promise<void> {
     await this.#start(this.#created());
     this.#emit("rebooted");
+  }
+
+  async #pause(): Promise<void> {
+    this.#emit("pausing");
+    const booted = this.#running();
+    this.#checkTransition(booted, "Paused");
+    await booted.life.pause();
+    booted.state = "Paused";
+    this.#emit("paused");
+  }
+
+  async #resume(): Promise<void> {
+    this.#emit("resuming");
+    const booted = this.#running();
+    this.#checkTransition(booted, "Running");
+    await booted.life.resume();
+    booted.state = "Running";
+    this.#emit("resumed");
   }
 
   /** Ends a life and forgets it, whatever happens. */

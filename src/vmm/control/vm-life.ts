@@ -1,4 +1,4 @@
-import type { VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
+import type { VmCoredumpData, VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
 import type { VmConfig } from "../../config/schema/vm.ts";
 import type { NewDevice } from "./device-kinds.ts";
 import type { DeviceTree, PciDeviceInfo, VmCounters } from "./vm-info.ts";
@@ -7,6 +7,14 @@ import type { LifeMetrics } from "./vm-metrics.ts";
 
 /** What ends a life of a VM: the guest, or `stop`. */
 export type LifeEnd = "reset" | "powerOff" | "stopped";
+
+/** What of the host a VMM can still reach. */
+export interface Confinement {
+  /** Narrows it to what a configuration needs, where that asks for it. @throws when that cannot be done */
+  readonly enter: (config: VmConfig) => Promise<void>;
+  /** @throws when it excludes what a configuration needs */
+  readonly require: (config: VmConfig) => void;
+}
 
 /**
  * One life of a virtual machine, from power-on to power-off or reset, as the state machine steers it. The state machine
@@ -44,6 +52,8 @@ export interface VmLife {
   resize?(request: VmResize): void | Promise<void>;
   /** @throws UnknownDeviceError */
   resizeDisk?(request: VmResizeDisk): void | Promise<void>;
+  /** Writes a core file. The VM is paused, and stays so until that is done. */
+  coredump?(request: VmCoredumpData): Promise<void>;
   resizeZone?(request: VmResizeZone): void | Promise<void>;
 }
 
@@ -55,4 +65,4 @@ export interface VmConsoles {
 }
 
 /** Makes a VM of a valid configuration that asks for nothing unsupported. But for its consoles nothing is opened before `start`. */
-export type MakeVm = (config: VmConfig) => VmLife;
+export type MakeVm = (config: VmConfig) => VmLife | Promise<VmLife>;

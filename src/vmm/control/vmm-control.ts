@@ -1,4 +1,4 @@
-import type { VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
+import type { VmCoredumpData, VmResize, VmResizeDisk, VmResizeZone } from "../../config/schema/actions.ts";
 import type { VmConfig } from "../../config/schema/vm.ts";
 import type { NewDevice } from "./device-kinds.ts";
 import type { PciDeviceInfo, VmCounters, VmInfo } from "./vm-info.ts";
@@ -47,6 +47,8 @@ export interface VmmControl {
   resizeDisk(request: VmResizeDisk): Promise<void>;
   /** @throws VmNotCreatedError, UnknownDeviceError */
   resizeZone(request: VmResizeZone): Promise<void>;
+  /** Writes a core file; a running VM is paused meanwhile. @throws VmNotRunningError */
+  coredump(request: VmCoredumpData): Promise<void>;
   /** Deletes the VM and ends the VMM, even when deleting fails. */
   shutdownVmm(): Promise<void>;
 }

@@ -44,15 +44,16 @@ interface QueueThreadOf<K extends string, W> {
   /** Of worker. */
   readonly kind: K;
   readonly thread: VmThread;
-  /** The device whose queue it serves, or pair of queues. */
+  /** The device that it serves queues of. */
   readonly device: W;
-  readonly queue: number;
   /** Host CPUs to stay on; anywhere when undefined. */
   readonly affinity: readonly number[] | undefined;
 }
 
-/** A thread that serves one queue of a device, or one pair of queues, and does nothing else. */
-export type QueueThread = QueueThreadOf<"block", BlockWiring> | QueueThreadOf<"net", NetWiring>;
+/** A thread that serves queues of a disk, or one pair of queues of a network device, and does nothing else. */
+export type QueueThread =
+  | (QueueThreadOf<"block", BlockWiring> & { readonly queues: readonly number[] })
+  | (QueueThreadOf<"net", NetWiring> & { readonly queue: number });
 
 /** What the PCI devices of a VM share, or share out among them. */
 export interface PciResources {

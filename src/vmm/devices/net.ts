@@ -68,8 +68,12 @@ function openTaps({ descriptors }: PciBuilder, id: string, net: NetConfig, queue
   };
 }
 
-/** The largest that passt takes: each frame costs a system call, and stands for as many segments as TSO would make of it. */
-const USER_MTU = 65_520;
+/**
+ * Large, as each frame costs a system call and stands for as many segments as TSO would make of it; but each frame has to fit into
+ * one of the pieces that the kernel cuts a Unix stream into, of some 36 KiB (af_unix.c, UNIX_SKB_FRAGS_SZ): versions of passt up to
+ * 2023 read the rest of a frame in one call, and lose their place in the stream when it comes in two.
+ */
+const USER_MTU = 32_768;
 
 /** @throws PasstError, SysError */
 function startUserNet(builder: PciBuilder, id: string, net: NetConfig, mac: Uint8Array): HostSide {

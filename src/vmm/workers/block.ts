@@ -1,6 +1,7 @@
 import { diskOpener } from "../../block/open-disk.ts";
 import type { NoticeListener } from "../../devices/notices.ts";
-import { serveBlockQueue } from "../../devices/virtio/block/serve-queue.ts";
+import { serveBlockQueues } from "../../devices/virtio/block/serve-queues.ts";
+import { filterProgram } from "../../host/seccomp/filter-program.ts" with { type: "macro" };
 import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import { serveJobs } from "../../threads/serve-jobs.ts";
 import type { BlockJob } from "../jobs.ts";
@@ -8,11 +9,17 @@ import { onThread } from "../on-thread.ts";
 import { openGate } from "./open-gate.ts";
 import { startServing } from "./serving.ts";
 
+const FILTER = filterProgram("block");
+
 serveJobs(async (job: BlockJob, notify: NoticeListener): Promise<void> => {
-  const { device, queue } = job;
-  const [open, gate] = await Promise.all([diskOpener(device.settings.image), openGate(device.settings.gates?.[queue])]);
-  const serving = (): void => startServing(notify);
+  const { device, queues } = job;
+  const { image, engines, gates } = device.settings;
+  const [open, ...served] = await Promise.all([
+    diskOpener(image, engines, queues.length),
+    ...queues.map(async (index) => ({ index, gate: await openGate(gates?.[index]) })),
+  ]);
+  const serving = (): void => startServing(job, FILTER, notify);
   onThread(job, (control) => {
-    serveBlockQueue(device, queue, open, reachableMemory(job.machine), control, serving, gate);
+    serveBlockQueues(device, served, open, reachableMemory(job.machine), control, serving);
   });
 });

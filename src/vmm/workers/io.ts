@@ -5,6 +5,7 @@ import { type IoClient, IoLoop } from "../../devices/io-loop.ts";
 import type { NoticeListener } from "../../devices/notices.ts";
 import { ConsoleBackEnd } from "../../devices/virtio/console/back-end.ts";
 import { RngBackEnd } from "../../devices/virtio/rng/back-end.ts";
+import { filterProgram } from "../../host/seccomp/filter-program.ts" with { type: "macro" };
 import type { VirtioWiring } from "../../machine/pci-devices.ts";
 import { reachableMemory } from "../../machine/x86_64/machine-wiring.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
@@ -14,6 +15,10 @@ import type { IoJob } from "../jobs.ts";
 import { onThread } from "../on-thread.ts";
 import { openGate } from "./open-gate.ts";
 import { startServing } from "./serving.ts";
+
+const FILTER = filterProgram("io");
+/** Of a thread that serves vsock as well: it connects to sockets of the host. */
+const VSOCK_FILTER = filterProgram("vsock");
 
 /** What a back end is made from on the thread that serves it. */
 interface IoThread {
@@ -98,7 +103,7 @@ serveJobs(async (job: IoJob, notify: NoticeListener): Promise<void> => {
     const serialEnd = chardev(serial?.output);
     if (serialPort !== undefined && serialEnd !== undefined) loop.add(serialPort.serialInput(machine, serialEnd));
     if (tpm !== undefined && tpmBackEnd !== undefined) loop.add(new tpmBackEnd.TpmBackEnd(loop, tpm));
-    startServing(notify);
+    startServing(job, devices.some(({ wiring }) => wiring.kind === "vsock") ? VSOCK_FILTER : FILTER, notify);
     loop.run();
   });
 });

@@ -8,7 +8,7 @@ import { runText } from "../../setup/exec.ts";
 import { Guest } from "../guest.ts";
 import { TestNetwork } from "../network.ts";
 import { cloudHypervisorBinary } from "../vmm.ts";
-import { assetsOf, CASE_TIMEOUT_MS, toolsRoot, unexpectedWarnings, vmm, Workspace } from "./support.ts";
+import { assetsOf, CASE_TIMEOUT_MS, toolsRoot, unexpectedWarnings, until, vmm, Workspace } from "./support.ts";
 
 const MIB = 1 << 20;
 const EVENT_MS = 60_000;
@@ -17,9 +17,6 @@ const chRemote = join(dirname(cloudHypervisorBinary), "ch-remote");
 
 /** Linux says so of all virtio-pmem devices (see pmem.test.ts). */
 const OF_ANY_VMM = /nd_pmem .*unable to guarantee persistence of writes/;
-
-/** Waits in the guest until `test` holds, for a minute at most. */
-const until = (test: string): string => `i=0; until ${test}; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ] || exit 1; done`;
 
 async function file(workspace: Workspace, name: string, bytes: number): Promise<string> {
   const path = workspace.path(name);
@@ -47,6 +44,7 @@ test(
       ...toolsRoot(assets),
       launcher: network.enter,
       options: ["--api-socket", `path=${socket}`, "--event-monitor", `path=${events}`],
+      plugged: [workspace.dir, "/dev/net/tun", dirname(host.path)],
     });
     await guest.ready();
     await guest.run("modprobe -a virtio_net nd_pmem virtio_pmem vmw_vsock_virtio_transport");

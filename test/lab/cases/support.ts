@@ -123,3 +123,7 @@ export async function unexpectedWarnings(guest: Guest): Promise<string[]> {
 
 /** Where emulation makes each guest slow, a whole case gets this long. */
 export const CASE_TIMEOUT_MS = 300_000;
+
+/** Waits in the guest until `test` holds, for a minute at most: a command of its shell, which fails when it does not. */
+export const until = (test: string): string =>
+  `i=0; until ${test}; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ] || exit 1; done`;

@@ -7,6 +7,8 @@ import { assetsOf, CASE_TIMEOUT_MS, toolsRoot, vmm, Workspace } from "./support.
 
 const NOBODY = 65534;
 const TRANSFER_BYTES = 8 * 1024 ** 2;
+/** Less than the socket of passt holds: with more, Debian 12's passt on a slow host now and then stops, and resets the connection. */
+const UPLOAD_BYTES = 64 * 1024;
 /** What passt gives the guest is what the host has. */
 const HOST_ADDRESS = "192.0.2.10";
 const ROUTER = "192.0.2.1";
@@ -40,7 +42,7 @@ test.skipIf(!canMakeNetworks() || vmm !== cloudHypervisor)(
     await guest.ready();
     await guest.run(GET_ADDRESS);
     expect(await guest.run("ip -4 address show dev eth0; ip route; cat /sys/class/net/eth0/mtu")).toMatch(
-      new RegExp(`inet ${HOST_ADDRESS}/24[\\s\\S]*default via ${ROUTER}[\\s\\S]*\\n65520$`),
+      new RegExp(`inet ${HOST_ADDRESS}/24[\\s\\S]*default via ${ROUTER}[\\s\\S]*\\n32768$`),
     );
     await reachHost(guest, network, workspace);
     await reachGuest(guest, network, workspace);
@@ -67,12 +69,13 @@ async function reachHost(guest: Guest, network: TestNetwork, workspace: Workspac
   expect(await guest.run(`socat -u TCP:${ROUTER}:7300 - | sha256sum`)).toBe(await workspace.sha256sum("noise"));
 
   const sink = ["socat", "-d", "-d", "-u", "TCP-LISTEN:7301,bind=127.0.0.1", `CREATE:${workspace.path("got")}`];
-  const { exited } = await network.serve(sink, /listening on/);
-  const sum = await guest.run(
-    `head -c ${TRANSFER_BYTES} /dev/urandom >/tmp/noise && socat -u /tmp/noise TCP:${ROUTER}:7301 && sha256sum </tmp/noise`,
+  const { exited, output } = await network.serve(sink, /listening on/);
+  const sent = await guest.try(
+    `head -c ${UPLOAD_BYTES} /dev/urandom >/tmp/noise && socat -u /tmp/noise TCP:${ROUTER}:7301 && sha256sum </tmp/noise`,
   );
+  if (sent.status !== 0) throw new Error(`status ${sent.status}: ${sent.output}\nThe other end: ${output()}`);
   expect(await exited).toBe(0);
-  expect(await workspace.sha256sum("got")).toBe(sum);
+  expect(await workspace.sha256sum("got")).toBe(sent.output);
 }
 
 /** A program of the host reaches the guest through the forwarded port. */

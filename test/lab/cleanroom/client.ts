@@ -5,12 +5,10 @@ import reference from "./reference-openapi.json";
 /** An operation of a generated client. Its name follows from the document; what it takes and gives is JSON. */
 type Operation = (options?: { readonly requestBody: unknown }) => Promise<unknown>;
 
-/** The operations by the names that the generator gives them. */
-type Operations = Readonly<Record<string, Operation>>;
-
 /** A generated client. Until it is disposed, what the process fetches goes to its socket. */
 export interface CleanRoomClient extends Disposable {
-  readonly operations: Operations;
+  /** Asks for the operation that the generator gave that name. @throws where there is none, and what the operation throws */
+  readonly call: (operation: string, requestBody?: unknown) => Promise<unknown>;
 }
 
 /**
@@ -29,7 +27,11 @@ export async function cleanRoomClient(folder: string, socket: string): Promise<C
     overNetwork(url, { ...options, unix: socket });
   globalThis.fetch = Object.assign(overSocket, { preconnect: overNetwork.preconnect }) as typeof fetch;
   return {
-    operations: DefaultService,
+    call: async (name, requestBody) => {
+      const operation: Operation | undefined = DefaultService[name];
+      if (operation === undefined) throw new Error(`the generated client has no operation ${name}`);
+      return operation.call(DefaultService, requestBody === undefined ? undefined : { requestBody });
+    },
     [Symbol.dispose]: () => {
       globalThis.fetch = overNetwork;
     },

@@ -60,7 +60,9 @@ void payload(void) {
   place(home);
   bool ping = param_is("role", "ping");
   u64 rounds = param_number("rounds", 0), own = memory + (ping ? 64 : 128), other = memory + (ping ? 128 : 64);
+  // Afterwards nobody changes it, which is how a guest knows its memory again.
   if (ping) write64(memory + size - 8, 0x6976736d656d);
+  else wait_for(memory + size - 8, 0x6976736d656d);
   moves();
   for (u64 i = 0; i < rounds; i++) {
     if (!ping) wait_for(other, i + 1);

@@ -1,6 +1,7 @@
 import type { Disk } from "../../../src/block/disk.ts";
 import type { DiskImage, DiskImageOptions } from "../../../src/block/disk-image.ts";
-import { diskOpener, type IoEngineKind } from "../../../src/block/open-disk.ts";
+import type { IoEngineKind } from "../../../src/block/load-engine.ts";
+import { diskOpener } from "../../../src/block/open-disk.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
 import type { MemoryBlock } from "../../../src/host/memory-block.ts";
 import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
@@ -31,8 +32,8 @@ export class DiskDriver implements Disposable {
   ): Promise<DiskDriver> {
     const image = openAnyImage(path, { format: "qcow2", ...options });
     try {
-      const open = await diskOpener(image.image);
-      return new DiskDriver(image, open({ engine, queue: 0, depth: TAGS, segments: SEGMENTS }), mapAnonymous(bytes));
+      const open = await diskOpener(image.image, [engine]);
+      return new DiskDriver(image, open({ queue: 0, depth: TAGS, segments: SEGMENTS }), mapAnonymous(bytes));
     } catch (error) {
       image.close();
       throw error;

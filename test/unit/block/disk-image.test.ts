@@ -2,11 +2,12 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, statSync, symlinkSync, truncateSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import type { ImageFormat } from "../../../src/block/image-format.ts";
 import { flock } from "../../../src/host/file-lock.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../src/host/mmap.ts";
+import { openDescriptors, openedSince } from "../open-descriptors.ts";
 import { noDirectIo, openImage, TestFolder } from "./files.ts";
+import { qemu } from "./qemu.ts";
 
 const folder = new TestFolder();
 afterAll(() => folder.remove());
@@ -64,32 +65,42 @@ describe("what is no disk is refused with advice", () => {
 });
 
 describe("formats", () => {
-  const vhdFooter = (): Uint8Array => {
+  const vhdFooter = (type = 2): Buffer => {
     const footer = Buffer.alloc(512);
     footer.write("conectix");
-    footer.writeUInt32BE(2, 60);
+    footer.writeUInt32BE(type, 60);
     let sum = 0;
     for (const byte of footer) sum += byte;
     footer.writeUInt32BE(~sum >>> 0, 64);
     return footer;
   };
   const vmdk = '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "a" 0\n'.padEnd(512, "\n");
-  const samples: Record<Exclude<ImageFormat, "raw" | "qcow2" | "vhd">, Uint8Array> = {
-    vhdx: Buffer.concat([Buffer.from("vhdxfile"), sectors(1)]),
-    vmdk: Buffer.from(vmdk),
-  };
 
-  for (const [format, contents] of Object.entries(samples) as [ImageFormat, Uint8Array][])
-    test(`${format} is refused by name, however it is declared`, () => {
-      const path = folder.file(`image.${format}`, contents);
-      for (const declared of [undefined, format])
-        expect(failure(() => openImage(path, { format: declared }))).toContain(
-          `is a ${format} image, which is not supported yet`,
-        );
-      expect(failure(() => openImage(path, { format: "raw" }))).toContain(
-        `is a ${format} image, not raw: correct image_type`,
-      );
+  test("vmdk is refused by name, however it is declared", () => {
+    const path = folder.file("image.vmdk", vmdk);
+    for (const format of [undefined, "vmdk"] as const)
+      expect(failure(() => openImage(path, { format }))).toContain("is a vmdk image, which is not supported yet");
+    expect(failure(() => openImage(path))).toContain("is a vmdk image, not raw: correct image_type");
+  });
+
+  for (const [type, kind] of [
+    [3, "dynamic"],
+    [4, "differencing"],
+  ] as const)
+    test(`a ${kind} VHD is refused by name, unless it is said to be a raw disk`, () => {
+      const path = folder.file("image.vhd", Buffer.concat([vhdFooter(type), sectors(8), vhdFooter(type)]));
+      for (const format of [undefined, "vhd", "qcow2"] as const)
+        expect(failure(() => openImage(path, { format }))).toContain(`is a ${kind} VHD image, only fixed ones are`);
+      const image = openImage(path, { format: "raw" });
+      expect(image.format).toBe("raw");
+      image.close();
     });
+
+  test("a dynamic VHD made by QEMU is known as one", () => {
+    const path = join(folder.path, "dynamic.vhd");
+    qemu("qemu-img", "create", "-q", "-f", "vpc", "-o", "subformat=dynamic", path, "8M");
+    expect(failure(() => openImage(path, { format: undefined }))).toContain("qemu-img convert -f vpc -O raw");
+  });
 
   test("what only resembles another format is raw", () => {
     const damaged = vhdFooter();
@@ -158,9 +169,9 @@ describe("an opened image", () => {
     const F_GETFD = 1;
     expect(libc.fcntl(opened.image.fd, F_GETFD, 0)).toBe(1);
     opened.close();
-    const { length: before } = [...new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false })];
+    const before = openDescriptors();
     for (let i = 0; i < 10; i++) failure(() => openImage(folder.file("odd", new Uint8Array(100))));
-    expect([...new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false })].length).toBe(before);
+    expect(openedSince(before)).toEqual([]);
   });
 
   test("sparse=off allocates all of it", () => {

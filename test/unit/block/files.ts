@@ -1,11 +1,23 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DiskImage, type DiskImageOptions, type RawImage } from "../../../src/block/disk-image.ts";
+import { placedCode } from "../../../src/block/qcow2/placed-code.ts";
+import { qcow2RepairCode } from "../../../src/block/qcow2/repair-code.ts";
+import { vhdxCode } from "../../../src/block/vhdx/code.ts";
+
+/** The file system in memory that Linux has for shared memory. */
+const MEMORY = "/dev/shm";
 
 /** A folder for the files of a test, and what its teardown removes. */
 export class TestFolder {
-  readonly path = mkdtempSync(join(tmpdir(), "block-"));
+  readonly path: string;
+
+  /** @param where in memory, what is made durable there costs no time; but there is no direct I/O everywhere */
+  constructor(where: "disk" | "memory" = "disk") {
+    const parent = where === "memory" && existsSync(MEMORY) ? MEMORY : tmpdir();
+    this.path = mkdtempSync(join(parent, "block-"));
+  }
 
   file(name: string, contents: string | Uint8Array): string {
     const path = join(this.path, name);
@@ -17,6 +29,11 @@ export class TestFolder {
     rmSync(this.path, { recursive: true });
   }
 }
+
+// Tests open images without waiting.
+await vhdxCode.load();
+await qcow2RepairCode.load();
+await placedCode.load();
 
 /** Opens an image, writable unless told otherwise. */
 export function openAnyImage(path: string, options: Partial<DiskImageOptions>): DiskImage {

@@ -7,12 +7,16 @@ export function qemu(tool: "qemu-img" | "qemu-io", ...args: readonly string[]): 
 }
 
 /** Has QEMU look for errors and leaks in an image. @throws Error when it finds any */
-export function checkImage(path: string): void {
-  qemu("qemu-img", "check", "-q", "-f", "qcow2", path);
+export function checkImage(path: string, format: "qcow2" | "vhdx" = "qcow2"): void {
+  qemu("qemu-img", "check", "-q", "-f", format, path);
 }
 
 /** What QEMU reads from an image. */
-export async function contentsOf(path: string, scratch: string): Promise<Uint8Array> {
-  qemu("qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, scratch);
+export async function contentsOf(
+  path: string,
+  scratch: string,
+  format: "qcow2" | "vhdx" = "qcow2",
+): Promise<Uint8Array> {
+  qemu("qemu-img", "convert", "-f", format, "-O", "raw", path, scratch);
   return Bun.file(scratch).bytes();
 }

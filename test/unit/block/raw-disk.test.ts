@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Disk } from "../../../src/block/disk.ts";
 
 import type { IoEngine } from "../../../src/block/engine.ts";
-import { type IoEngineKind, openDisk } from "../../../src/block/open-disk.ts";
+import { type IoEngineKind, loadEngine } from "../../../src/block/load-engine.ts";
+import { openDisk } from "../../../src/block/open-disk.ts";
 import { RawDisk } from "../../../src/block/raw-disk.ts";
 import { SyncEngine } from "../../../src/block/sync-engine.ts";
 import { Errno } from "../../../src/host/errno.ts";
@@ -127,11 +128,13 @@ class StutteringEngine implements IoEngine {
   get result(): number {
     return this.#engine.result;
   }
-  read(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
-    this.#engine.read(fd, this.#shorten(iovecs, count), 1, length, offset, tag);
+  read(fd: number, iovecs: number, count: number, buffer: number, _length: number, offset: number, tag: number): void {
+    const { address, length } = this.#shorten(iovecs, count);
+    this.#engine.read(fd, address, 1, buffer, length, offset, tag);
   }
-  write(fd: number, iovecs: number, count: number, length: number, offset: number, tag: number): void {
-    this.#engine.write(fd, this.#shorten(iovecs, count), 1, length, offset, tag);
+  write(fd: number, iovecs: number, count: number, buffer: number, _length: number, offset: number, tag: number): void {
+    const { address, length } = this.#shorten(iovecs, count);
+    this.#engine.write(fd, address, 1, buffer, length, offset, tag);
   }
   sync(fd: number, tag: number): void {
     this.#engine.sync(fd, tag);
@@ -149,23 +152,25 @@ class StutteringEngine implements IoEngine {
     this.#engine.close();
   }
   /** A table of one segment that holds the beginning of the first. */
-  #shorten(iovecs: number, count: number): number {
+  #shorten(iovecs: number, count: number): { readonly address: number; readonly length: number } {
     expect(count).toBeGreaterThan(0);
     const copy = mapAnonymous(16);
     libc.memcpy(copy.address, iovecs, 16);
     const length = this.#calls-- > 0 ? Math.min(this.#limit, copy.u32[2] ?? 0) : 0;
     copy.u32[2] = length;
-    return copy.address;
+    return { address: copy.address, length };
   }
 }
 
-const ENGINES: readonly IoEngineKind[] = noIoUring === undefined ? ["io_uring", "synchronous"] : ["synchronous"];
+const ENGINES: readonly IoEngineKind[] =
+  noIoUring === undefined ? ["io_uring", "aio", "synchronous"] : ["aio", "synchronous"];
 
-for (const engine of ENGINES)
-  describe(engine, () => {
+for (const kind of ENGINES) {
+  const engine = await loadEngine([kind]);
+  describe(kind, () => {
     const SIZE = 1 << 20;
     const open = (name: string, options: Parameters<typeof openImage>[1] = {}): RawDiskImage =>
-      openImage(folder.file(`${engine}-${name}`, new Uint8Array(SIZE)), options);
+      openImage(folder.file(`${kind}-${name}`, new Uint8Array(SIZE)), options);
 
     for (const seed of [1, 2, 3])
       test(`does what a plain array does, seed ${seed}`, () => {
@@ -225,7 +230,7 @@ for (const engine of ENGINES)
     test("an image that has become shorter gives EIO for what is gone", () => {
       const opened = open("shrunk");
       const disk = openDisk(opened.image, engine, 4, 4);
-      truncateSync(join(folder.path, `${engine}-shrunk`), 64 * KIB);
+      truncateSync(join(folder.path, `${kind}-shrunk`), 64 * KIB);
       transfer(disk, "read", 1, 60 * KIB, memory.address, 8 * KIB);
       expect(finished(disk)).toEqual([1, Errno.EIO]);
       transfer(disk, "read", 1, 56 * KIB, memory.address, 8 * KIB);
@@ -248,7 +253,7 @@ for (const engine of ENGINES)
     });
 
     test("holes: discarding gives space back, zeroes without leave to do so keeps it", () => {
-      const path = folder.file(`${engine}-holes`, new Uint8Array(SIZE).fill(1));
+      const path = folder.file(`${kind}-holes`, new Uint8Array(SIZE).fill(1));
       const opened = openImage(path);
       expect(opened.image.canBeSparse).toBe(true);
       const disk = openDisk(opened.image, engine, 4, 4);
@@ -294,6 +299,7 @@ for (const engine of ENGINES)
       opened.close();
     });
   });
+}
 
 describe("transfers that the kernel cuts short", () => {
   const open = (limit: number, calls: number): [Disk, RawDiskImage] => {

@@ -123,7 +123,7 @@ describe("options", () => {
       start: "restore",
     });
     expect(run("--kernel", "k")).toMatchObject({
-      seccomp: undefined,
+      seccomp: "trap",
       logFile: undefined,
       logFormat: undefined,
       noShutdown: false,

@@ -238,6 +238,8 @@ const REFUSALS: readonly Refusal[] = [
   { rule: 65, name: "landlock-access", options: { "landlock-rules": ['path=/,access=""'] } },
   { rule: 66, name: "ivshmem-size", options: { ivshmem: ["path=/no/such/file,size=3M"] } },
   { rule: 66, name: "ivshmem-file", options: { ivshmem: ["path=/no/such/file,size=1M"] } },
+  { rule: 66, name: "ivshmem-file", options: { ivshmem: ["path=/no/path\0,size=1M"] } },
+  { rule: 66, name: "ivshmem-file", options: { ivshmem: [`path=/${"long".repeat(2000)},size=1M`] } },
 ];
 
 describe("refused", () => {

@@ -6,6 +6,7 @@ import { BlockRequest } from "../../../src/block/linux-abi.ts";
 import { blockConfig } from "../../../src/devices/virtio/block/protocol.ts";
 import { NetFeature, netConfig } from "../../../src/devices/virtio/net/protocol.ts";
 import { virtqDescriptor } from "../../../src/devices/virtio/queue/layout.ts";
+import * as aio from "../../../src/host/aio.ts";
 import { epollEvent } from "../../../src/host/epoll.ts";
 import { Errno } from "../../../src/host/errno.ts";
 import { AllocateFlag } from "../../../src/host/fallocate.ts";
@@ -38,6 +39,7 @@ const RENAMED: Readonly<Record<string, string | undefined>> = {
   "kvm_enable_cap.arg0": "args[0]",
   "kvm_enable_cap.pad": "args[1]",
   "io_uring_sqe.pad2": "__pad2",
+  "io_uring_restriction.value": "sqe_op",
   "virtio_blk_config.cylinders": "geometry.cylinders",
   "virtio_blk_config.heads": "geometry.heads",
   "virtio_blk_config.sectors": "geometry.sectors",
@@ -93,7 +95,13 @@ for (const layout of [
   virtqDescriptor,
 ])
   expectLayout(layout);
-for (const value of [...Object.values(uring), ...Object.values(kvm), ...Object.values(kvmStats), ...Object.values(tap)])
+for (const value of [
+  ...Object.values(aio),
+  ...Object.values(uring),
+  ...Object.values(kvm),
+  ...Object.values(kvmStats),
+  ...Object.values(tap),
+])
   if (isLayout(value)) expectLayout(value);
 
 /** Structures that are filled in by offset. */
@@ -122,11 +130,13 @@ expectConstants("MADV_", Madvise);
 expectConstants("FALLOC_FL_", AllocateFlag);
 expectConstants("", BlockRequest);
 expectConstants("IORING_OP_", uring.IoUringOp);
+expectConstants("IOCB_CMD_", aio.IocbCommand);
 expectConstants("", Socket);
 expectConstants("VIRTIO_NET_F_", NetFeature);
 expectConstants("IFF_", tap.TunFlag);
 expectConstants("TUN_F_", tap.TunOffload);
 for (const [c, value] of Object.entries({
+  IOCB_FLAG_RESFD: aio.IOCB_FLAG_RESFD,
   IORING_SETUP_CQSIZE: uring.SETUP_CQSIZE,
   IORING_SETUP_CLAMP: uring.SETUP_CLAMP,
   IORING_SETUP_SUBMIT_ALL: uring.SETUP_SUBMIT_ALL,
@@ -199,6 +209,7 @@ test("structures, requests and constants are those of the C headers", () => {
 #include <sys/uio.h>
 #include <termios.h>
 #include <time.h>
+#include <linux/aio_abi.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/if.h>

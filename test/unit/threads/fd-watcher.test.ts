@@ -30,7 +30,7 @@ async function heard(turn: { resolve: () => void }, act: () => void): Promise<vo
 }
 
 test("what becomes ready is told, before the thread has started and after", async () => {
-  const watcher = new FdWatcher("watcher", WORKERS.fdWatcher, fail);
+  const watcher = new FdWatcher("watcher", WORKERS.fdWatcher, undefined, fail);
   const fd = createEventFd();
   const turn = { resolve: (): void => undefined };
   const token = watcher.watch(fd, (events) => {
@@ -43,7 +43,7 @@ test("what becomes ready is told, before the thread has started and after", asyn
 });
 
 test("what is not watched any more is not told", async () => {
-  const watcher = new FdWatcher("watcher", WORKERS.fdWatcher, fail);
+  const watcher = new FdWatcher("watcher", WORKERS.fdWatcher, undefined, fail);
   const [silent, loud] = [createEventFd(), createEventFd()];
   const turn = { resolve: (): void => undefined };
   let told = 0;
@@ -64,7 +64,7 @@ test("what is not watched any more is not told", async () => {
 
 test("the thread has its name, and goes when it is told to", async () => {
   const threads = () => readdirSync("/proc/self/task").filter((tid) => nameOf(tid) === "fd-watcher-x\n").length;
-  const watcher = new FdWatcher("fd-watcher-x", WORKERS.fdWatcher, fail);
+  const watcher = new FdWatcher("fd-watcher-x", WORKERS.fdWatcher, undefined, fail);
   while (threads() === 0) await Bun.sleep(1);
   watcher.close();
   while (threads() > 0) await Bun.sleep(1);

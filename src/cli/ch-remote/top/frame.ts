@@ -128,17 +128,17 @@ function tables({ now, vcpus, disks, nets, threads }: View, { columns: width, un
   ].filter(({ rowCount }) => rowCount > 0);
 }
 
-const STATES: Readonly<Record<string, readonly [string, Tone]>> = {
-  created: ["not booted", "dim"],
-  running: ["running", "good"],
-  paused: ["paused", "warning"],
-  shutdown: ["shut down", "dim"],
-  breakpoint: ["stopped at a breakpoint", "warning"],
-};
+const STATES: ReadonlyMap<string, readonly [string, Tone]> = new Map<string, readonly [string, Tone]>([
+  ["created", ["not booted", "dim"]],
+  ["running", ["running", "good"]],
+  ["paused", ["paused", "warning"]],
+  ["shutdown", ["shut down", "dim"]],
+  ["breakpoint", ["stopped at a breakpoint", "warning"]],
+]);
 
 function stateOf({ now: { state }, restarted }: View): Span {
   if (state === undefined) return span("no VM", "dim");
-  const [text, tone] = STATES[state] ?? [printable(state), "plain" as const];
+  const [text, tone] = STATES.get(state) ?? [printable(state), "plain" as const];
   return restarted ? span(`${text}, rebooted`, "warning") : span(text, tone);
 }
 

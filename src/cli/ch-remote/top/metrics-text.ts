@@ -8,7 +8,8 @@ export interface MetricSample {
 export type Metrics = ReadonlyMap<string, readonly MetricSample[]>;
 
 const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$/;
-const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"/g;
+/** A name begins where no other does: within one there is nothing to try. */
+const LABEL = /(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"/g;
 
 const unescaped = (text: string): string =>
   text.replaceAll(/\\(.)/g, (_, character) => (character === "n" ? "\n" : character));

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { ApiConnectionError } from "../../../api/client/api-client.ts";
 import { VmmApiError, VmmClient } from "../../../api/client/vmm-client.ts";
 import { METRICS_PATH } from "../../../api/metrics/endpoint.ts";
+import { identityOf, usesOf } from "./answers.ts";
 import { parseMetrics } from "./metrics-text.ts";
 import { type Sample, sampleOf } from "./sample.ts";
 
@@ -19,7 +20,8 @@ export class SampleSource {
   /** What the VMM and its VM have counted. @throws ApiConnectionError when it does not tell, or not any more */
   async sample(): Promise<Sample> {
     try {
-      const [{ pid, version }, uses, text] = await Promise.all([this.#client.ping(), this.#uses(), this.#metrics()]);
+      const [ping, uses, text] = await Promise.all([this.#client.ping(), this.#uses(), this.#metrics()]);
+      const { pid, version } = identityOf(ping);
       const context = { atMs: performance.now(), nowSeconds: Date.now() / 1000, version, pid, uses };
       return sampleOf(parseMetrics(text), { ...context, waits: threadWaits(pid) });
     } catch (cause) {
@@ -37,11 +39,7 @@ export class SampleSource {
   /** What the devices use of the host, by id; nothing without a VM. */
   async #uses(): Promise<ReadonlyMap<string, string>> {
     try {
-      const { config } = await this.#client.info();
-      return new Map([
-        ...(config.disks ?? []).map(({ id = "", path = "" }) => [id, path] as const),
-        ...(config.net ?? []).map(({ id = "", tap = "", user }) => [id, user ? "passt" : tap] as const),
-      ]);
+      return usesOf(await this.#client.info());
     } catch (error) {
       if (error instanceof VmmApiError) return new Map();
       throw error;

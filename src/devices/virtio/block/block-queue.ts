@@ -1,7 +1,6 @@
 import type { Disk } from "../../../block/disk.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
-import { type ThreadControl, ThreadRequest } from "../../../threads/control.ts";
 import { guestLogger } from "../../../threads/log.ts";
 import type { RateGate } from "../../rate-limit/rate-gate.ts";
 import type { DescriptorChain } from "../queue/descriptor-chain.ts";
@@ -33,7 +32,8 @@ const WRITEBACK = blockConfig.offsets.writeback;
 const NOTHING_WRITTEN = 0;
 
 /**
- * Serves one queue of a block device (VIRTIO 1.3, 5.2.6) on a thread of its own, which sleeps only in the disk's `wait`.
+ * The requests of one queue of a block device (VIRTIO 1.3, 5.2.6). A thread's pass: `start`, let the disk `wait`, `finish`; before
+ * it sleeps, `enableNotifications`.
  * What is known of requests under way lies in flat arrays by tag: nothing is allocated for a request.
  */
 export class BlockQueue {
@@ -41,7 +41,6 @@ export class BlockQueue {
   readonly #queue: BackEndQueue;
   readonly #disk: Disk;
   readonly #memory: GuestMemory;
-  readonly #control: ThreadControl;
   /** Capacity in sectors as two words of the live configuration: it can change while the thread is parked. */
   readonly #capacity: Uint32Array;
   readonly #readonly: boolean;
@@ -73,7 +72,6 @@ export class BlockQueue {
     settings: BlockSettings,
     disk: Disk,
     memory: GuestMemory,
-    control: ThreadControl,
     gate?: RateGate,
   ) {
     const { tags } = disk;
@@ -81,7 +79,6 @@ export class BlockQueue {
     this.#queue = queue;
     this.#disk = disk;
     this.#memory = memory;
-    this.#control = control;
     const { buffer, byteOffset } = backEnd.config;
     this.#capacity = new Uint32Array(buffer, byteOffset + blockConfig.offsets.capacity, 2);
     this.#readonly = settings.image.readonly;
@@ -98,42 +95,36 @@ export class BlockQueue {
     this.#stats = new RequestStats(queue.counters, tags);
     this.#admission = new Admission(gate);
     disk.watch(queue.doorbell);
-    disk.watch(control.wakeFd);
     if (gate !== undefined) disk.watch(gate.timerFd);
   }
 
-  /**
-   * Serves the queue until the thread is asked to stop. No request is under way when this returns.
-   * @throws SysError when the host cannot do I/O any more
-   */
-  run(): void {
-    for (;;) {
-      if (this.#control.request !== ThreadRequest.RUN) {
-        this.#drain();
-        if (this.#control.request === ThreadRequest.STOP) return;
-        if (this.#control.park() === ThreadRequest.STOP) return;
-        // What was signalled around a pause may have got lost with a snapshot.
-        if (this.#queue.ring !== undefined) this.#queue.interrupt();
-      }
-      this.#followDriver();
-      if (!this.#work()) this.#disk.wait(true);
-    }
+  /** Requests that the disk has. */
+  get underWay(): number {
+    return this.#disk.underWay;
   }
 
-  /** Starts and ends with the driver. */
-  #followDriver(): void {
+  /**
+   * Starts with the driver.
+   * @returns whether the driver takes the queue back: it waits for `release`, before which nothing may be under way
+   */
+  update(): boolean {
     const change = this.#queue.update();
-    if (change === "none") return;
-    const { config } = this.#backEnd;
-    if (change === "recalled") {
-      this.#drain();
-      config[WRITEBACK] = 1;
-      this.#queue.release();
-      return;
-    }
+    if (change !== "started") return change === "recalled";
     this.#flushAccepted = this.#backEnd.hasFeature(BlockFeature.FLUSH);
     this.#writeCacheAccepted = this.#backEnd.hasFeature(BlockFeature.CONFIG_WCE);
-    config[WRITEBACK] = this.#hasWriteCache() ? 1 : 0;
+    this.#backEnd.config[WRITEBACK] = this.#hasWriteCache() ? 1 : 0;
+    return false;
+  }
+
+  /** Gives the queue back to the driver. */
+  release(): void {
+    this.#backEnd.config[WRITEBACK] = 1;
+    this.#queue.release();
+  }
+
+  /** Interrupts the driver whether or not it has to know anything. */
+  interrupt(): void {
+    if (this.#queue.ring !== undefined) this.#queue.interrupt();
   }
 
   /**
@@ -144,20 +135,12 @@ export class BlockQueue {
     return this.#flushAccepted && (!this.#writeCacheAccepted || this.#backEnd.config[WRITEBACK] === 1);
   }
 
-  /**
-   * Takes new requests and hands them on, gives finished ones back.
-   * @returns whether there may be more to do at once; otherwise the driver was asked to notify
-   */
-  #work(): boolean {
+  /** Hands new requests to the disk. @returns whether there were any */
+  start(): boolean {
+    const { ring } = this.#queue;
+    if (ring === undefined) return false;
     try {
-      const { ring } = this.#queue;
-      if (ring === undefined) return this.#finishRequests();
-      const started = this.#startRequests(ring);
-      if (this.#disk.underWay > 0) this.#disk.wait(false);
-      const finished = this.#finishRequests();
-      this.#queue.publish();
-      if (this.#freeCount === 0 || this.#admission.isHolding) return finished;
-      return started || finished || ring.enableNotifications();
+      return this.#startRequests(ring);
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
       this.#queue.fail(error);
@@ -165,17 +148,31 @@ export class BlockQueue {
     }
   }
 
-  /**
-   * Waits until no request is under way, and shows the driver what has finished. One that has to wait for the rate limiter
-   * goes back to the ring.
-   */
-  #drain(): void {
-    this.#admission.putBack(this.#queue.ring);
-    while (this.#disk.underWay > 0) {
-      this.#disk.wait(true);
-      this.#finishRequests();
-    }
+  /** Gives the driver what the disk has finished. @returns whether there was anything */
+  finish(): boolean {
+    const any = this.#finishRequests();
     this.#queue.publish();
+    return any;
+  }
+
+  /** One that waits for the rate limiter goes back to the ring. For when no request is to be started for a while. */
+  putBack(): void {
+    this.#admission.putBack(this.#queue.ring);
+  }
+
+  /** Whether the driver has made requests available that can be started. */
+  hasChains(): boolean {
+    return this.#canStart() && this.#queue.ring?.hasChains() === true;
+  }
+
+  /** Has the driver notify about its next request. @returns whether there is one already, for which no notification may come */
+  enableNotifications(): boolean {
+    return this.#canStart() && this.#queue.enableNotifications();
+  }
+
+  /** Without a tag, or past the limiter, nothing starts before something else has happened. */
+  #canStart(): boolean {
+    return this.#freeCount > 0 && !this.#admission.isHolding;
   }
 
   /** Starts requests while there are any and tags for them. @returns whether there were any @throws QueueError */

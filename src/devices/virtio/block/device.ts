@@ -1,5 +1,5 @@
 import type { OpenedImage } from "../../../block/disk-image.ts";
-import type { IoEngineKind } from "../../../block/open-disk.ts";
+import type { IoEngineKind } from "../../../block/load-engine.ts";
 import { SECTOR_BYTES } from "../../../block/topology.ts";
 import { scratch } from "../../../host/scratch.ts";
 import type { RateGateWiring } from "../../rate-limit/rate-gate.ts";
@@ -12,7 +12,8 @@ import { BlockFeature, blockConfig } from "./protocol.ts";
 /** A block device but for its place in the machine, as plain data. */
 export interface BlockSettings {
   readonly image: OpenedImage;
-  readonly engine: IoEngineKind;
+  /** What may move its bytes, from best to plainest: the first that the kernel has is used. */
+  readonly engines: readonly IoEngineKind[];
   readonly queues: number;
   /** Descriptors of each queue: a power of two above 2. */
   readonly queueSize: number;

@@ -91,7 +91,7 @@ export class Receiver {
     const { chain } = ring;
     rooms.clear();
     while (rooms.count < this.#expected) {
-      const head = rooms.count === 0 ? queue.take() : queue.takeNext();
+      const head = queue.take(rooms.count);
       if (head === NO_CHAIN) break;
       const fits = chain.readableCount === 0 && chain.writableBytes > NET_HEADER_BYTES && rooms.fits(chain.count);
       if (fits) this.#add(ring, head);

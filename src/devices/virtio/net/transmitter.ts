@@ -71,7 +71,7 @@ export class Transmitter {
     const most = batchFrames(this.#gate);
     frames.clear();
     while (frames.count < most) {
-      const head = frames.count === 0 ? queue.take() : queue.takeNext();
+      const head = queue.take(frames.count);
       if (head === NO_CHAIN) break;
       if (isFrame(chain) && frames.fits(chain.count)) this.#add(chain, head);
       else if (frames.count === 0) ring.complete(head, 0);

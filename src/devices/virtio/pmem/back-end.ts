@@ -1,6 +1,7 @@
 import { EpollEvent } from "../../../host/epoll.ts";
 import { SysError } from "../../../host/errno.ts";
 import { signalEventFd } from "../../../host/eventfd.ts";
+import { IoUringOp } from "../../../host/io-uring/abi.ts";
 import { IoUring, IoUringUnavailableError, POLLABLE_FLAG_SETS } from "../../../host/io-uring/io-uring.ts";
 import { errno, libc } from "../../../host/libc.ts";
 import type { GuestMemory } from "../../../memory/guest-memory.ts";
@@ -162,7 +163,7 @@ interface FlushRequest {
 /** @throws SysError */
 function tryRing(): IoUring | undefined {
   try {
-    return new IoUring(1, 1, POLLABLE_FLAG_SETS);
+    return new IoUring(1, 1, [IoUringOp.FSYNC], POLLABLE_FLAG_SETS);
   } catch (error) {
     if (!(error instanceof IoUringUnavailableError)) throw error;
     log.warn(`flushes of persistent memory hold up other devices: ${error.message}`);

@@ -169,6 +169,11 @@ export class Queue {
     return ((next - usedEvent - 1) & 0xffff) < ((next - before) & 0xffff);
   }
 
+  /** Whether the driver has made chains available that were not popped. */
+  hasChains(): boolean {
+    return Atomics.load(this.#avail, 1) !== this.#positions[NEXT_AVAIL];
+  }
+
   /**
    * Asks the driver to notify about the next chain it makes available. To be called before waiting for a notification.
    * @returns whether chains are available already, for which no notification may come

@@ -153,10 +153,12 @@ export class BackEndQueue {
   }
 
   /**
-   * Takes the next chain. Bad chains are given back with length 0, and a corrupt ring fails the queue.
+   * Takes the next chain. Bad chains are given back with length 0, and a corrupt ring fails the queue: but not while earlier
+   * chains are held, which go back first, or are put back.
+   * @param held how many chains of those taken last the caller may yet put back
    * @returns its head, or `NO_CHAIN`
    */
-  take(): number {
+  take(held = 0): number {
     const { ring } = this;
     if (ring === undefined) return NO_CHAIN;
     // As many as the driver could have offered when it rang: it may go on to offer bad ones for ever.
@@ -165,47 +167,21 @@ export class BackEndQueue {
         return ring.pop();
       } catch (error) {
         if (!(error instanceof QueueError)) throw error;
-        if (error.head === undefined) {
+        const { head } = error;
+        if (held > 0) {
+          if (head !== undefined) ring.unpop(head);
+          return NO_CHAIN;
+        }
+        if (head === undefined) {
           this.fail(error);
           return NO_CHAIN;
         }
         log.debug(`${this.#owner.id}: ${error.message}`);
-        ring.complete(error.head, 0);
+        ring.complete(head, 0);
       }
     }
     signalEventFd(this.doorbell);
     return NO_CHAIN;
-  }
-
-  /** As `take` for whoever may yet put back what it took last: a bad chain stays where it is, for `take` to deal with. */
-  takeNext(): number {
-    const { ring } = this;
-    if (ring === undefined) return NO_CHAIN;
-    try {
-      return ring.pop();
-    } catch (error) {
-      if (!(error instanceof QueueError)) throw error;
-      if (error.head === undefined) this.fail(error);
-      else ring.unpop(error.head);
-      return NO_CHAIN;
-    }
-  }
-
-  /**
-   * Takes another chain while the last one is held. A bad one is left for the next `take`, so that chains go back in order
-   * and the last can still be taken back.
-   * @returns its head, or `NO_CHAIN`
-   */
-  takeAnother(): number {
-    const { ring } = this;
-    if (ring === undefined) return NO_CHAIN;
-    try {
-      return ring.pop();
-    } catch (error) {
-      if (!(error instanceof QueueError)) throw error;
-      if (error.head !== undefined) ring.unpop(error.head);
-      return NO_CHAIN;
-    }
   }
 
   /**

@@ -66,8 +66,19 @@ const WORDS_OFFSET = 8;
 /** One interrupt for each queue, and one for changes of the configuration. */
 export const vectorsOf = (queues: number): number => queues + 1;
 
-const stateTypeOf = ({ queueSizes, config, stateWords = 0 }: VirtioDevice) =>
-  transportState(queueSizes.length, Math.ceil(config.length / 4), stateWords);
+/** By queues, words of the configuration and words of state: accessors take memory and time to make, and devices are often alike. */
+const stateTypes = new Map<string, ReturnType<typeof transportState>>();
+
+function stateTypeOf({ queueSizes, config, stateWords = 0 }: VirtioDevice): ReturnType<typeof transportState> {
+  const shape = [queueSizes.length, Math.ceil(config.length / 4), stateWords] as const;
+  const key = shape.join();
+  let type = stateTypes.get(key);
+  if (type === undefined) {
+    type = transportState(...shape);
+    stateTypes.set(key, type);
+  }
+  return type;
+}
 const countersOffset = (queues: number): number => roundUp8(WORDS_OFFSET + 4 * queues);
 const hostBytes = (queues: number, counters: number): number => countersOffset(queues) + 8 * queues * counters;
 

@@ -65,7 +65,7 @@ export class ReceiveRing implements GuestReceiver {
     const { ring } = this.#queue;
     if (ring === undefined) return false;
     for (let tries = 0; tries < ring.size; tries++) {
-      const head = this.#held === 0 ? this.#queue.take() : this.#queue.takeAnother();
+      const head = this.#queue.take(this.#held);
       if (head === NO_CHAIN) return false;
       const { chain } = ring;
       const room = chain.writableBytes - HEADER_BYTES;

@@ -136,7 +136,7 @@ describe("descriptors", () => {
   });
 });
 
-const ROUNDS = Number(process.env["HTTP_FUZZ_ROUNDS"] ?? 20_000);
+const ROUNDS = 20_000;
 
 test("random bytes, however they are cut, come to the same, and never to anything but an HttpParseError", () => {
   const random = new Random(0x477);

@@ -27,7 +27,7 @@ export function testFolder(): string {
 }
 
 export function testWatcher(): FdWatcher {
-  const watcher = new FdWatcher("http-server", WORKERS.fdWatcher, (error) => {
+  const watcher = new FdWatcher("http-server", WORKERS.fdWatcher, undefined, (error) => {
     throw error;
   });
   defer(() => watcher.close());

@@ -3,22 +3,24 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../random.ts";
-import { Sequence } from "./sequence.ts";
+import { type Feature, Sequence } from "./sequence.ts";
 
-/** Sequences of a run of all tests; CH_QCOW2_SEQUENCES asks for more, CH_QCOW2_SEED for others. */
+/** Sequences of a run of all tests; CH_QCOW2_SEQUENCES asks for more, CH_QCOW2_SEED for others, CH_QCOW2_FEATURE for images that all have some. */
 const SEQUENCES = 40;
 const SECONDS_EACH = 5;
 
-const { CH_QCOW2_SEQUENCES, CH_QCOW2_SEED } = process.env;
+const { CH_QCOW2_SEQUENCES, CH_QCOW2_SEED, CH_QCOW2_FEATURE } = process.env;
 const sequences = Number(CH_QCOW2_SEQUENCES ?? SEQUENCES);
 const firstSeed = Number(CH_QCOW2_SEED ?? 1);
+const FEATURES: readonly Feature[] = ["extended_l2", "data_file", "data_file_raw"];
+const features = FEATURES.filter((feature) => CH_QCOW2_FEATURE?.split(",").includes(feature));
 
 test(
   "random operations give what QEMU and a copy in memory give, and leave images without errors and leaks",
   async () => {
     for (let seed = firstSeed; seed < firstSeed + sequences; seed++) {
       const folder = mkdtempSync(join(tmpdir(), "qcow2-"));
-      const sequence = new Sequence(new Random(seed), folder);
+      const sequence = new Sequence(new Random(seed), folder, features);
       try {
         await sequence.run(30);
       } catch (error) {

@@ -9,21 +9,24 @@ const folder = new TestFolder();
 afterAll(() => folder.remove());
 const path = join(folder.path, "grow.qcow2");
 
-test.each([512, 4096, 65536])("a disk with clusters of %d bytes grows in use", async (clusterBytes) => {
-  qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", `cluster_size=${clusterBytes}`, path, String(1 << 20));
-  {
-    using driver = await DiskDriver.open(path);
-    driver.write(0, new Uint8Array(512).fill(1));
-    resizeImage(driver.image.image, 5 << 20, true);
-    driver.write((5 << 20) - 512, new Uint8Array(512).fill(2));
-    expect(driver.read((5 << 20) - 1024, 1024).subarray(510, 514)).toEqual(Uint8Array.of(0, 0, 2, 2));
-    resizeImage(driver.image.image, 5 << 20, true);
-    expect(() => resizeImage(driver.image.image, 1 << 20, true)).toThrow("cannot be made a disk of 1048576 bytes");
-  }
-  checkImage(path);
-  const contents = await contentsOf(path, join(folder.path, "contents"));
-  expect([contents.length, contents[0], contents.at(-1), contents[1 << 20]]).toEqual([5 << 20, 1, 2, 0]);
-});
+test.each(["512", "4096", "65536", "16384,extended_l2=on"])(
+  "a disk with clusters of %s bytes grows in use",
+  async (clusterBytes) => {
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", `cluster_size=${clusterBytes}`, path, String(1 << 20));
+    {
+      using driver = await DiskDriver.open(path);
+      driver.write(0, new Uint8Array(512).fill(1));
+      resizeImage(driver.image.image, 5 << 20, true);
+      driver.write((5 << 20) - 512, new Uint8Array(512).fill(2));
+      expect(driver.read((5 << 20) - 1024, 1024).subarray(510, 514)).toEqual(Uint8Array.of(0, 0, 2, 2));
+      resizeImage(driver.image.image, 5 << 20, true);
+      expect(() => resizeImage(driver.image.image, 1 << 20, true)).toThrow("cannot be made a disk of 1048576 bytes");
+    }
+    checkImage(path);
+    const contents = await contentsOf(path, join(folder.path, "contents"));
+    expect([contents.length, contents[0], contents.at(-1), contents[1 << 20]]).toEqual([5 << 20, 1, 2, 0]);
+  },
+);
 
 test("not beyond a backing file, nor beyond what its tables have room for", async () => {
   const raw = folder.file("below.raw", Buffer.alloc(65536));

@@ -15,16 +15,27 @@ const MOST_BYTES = 64 << 20;
 const { CH_QCOW2_MUTANTS } = process.env;
 const THOROUGHNESS = Number(CH_QCOW2_MUTANTS ?? 1);
 
+/** Where an image has its data: in clusters, in parts of them, in another file. */
+type Kind = "clusters" | "subclusters" | "data file";
+
 /** An image with all that an image can have: data, compressed clusters, zeroes, a snapshot, a backing file. */
-function richImage(clusterBytes: number): Uint8Array {
+function richImage(clusterBytes: number, kind: Kind): Uint8Array {
   const raw = folder.file("base.raw", Buffer.alloc(SIZE, 7));
   const packed = join(folder.path, "packed.qcow2");
   const path = join(folder.path, "rich.qcow2");
-  qemu("qemu-img", "convert", "-c", "-O", "qcow2", "-o", `cluster_size=${clusterBytes}`, raw, packed);
-  qemu("qemu-img", "rebase", "-u", "-b", raw, "-F", "raw", packed);
-  qemu("qemu-io", "-f", "qcow2", "-c", "write -q -P 3 100k 50k", "-c", "write -q -z 300k 128k", packed);
-  qemu("qemu-img", "snapshot", "-c", "one", packed);
-  qemu("qemu-io", "-f", "qcow2", "-c", "write -q -P 5 500k 100k", packed);
+  const options = `cluster_size=${clusterBytes},extended_l2=${kind === "subclusters" ? "on" : "off"}`;
+  const writes = ["-c", "write -q -P 3 100k 50k", "-c", "write -q -z 300k 128k"];
+  if (kind === "data file") {
+    const outside = `${options},data_file=${packed}.data`;
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", outside, "-b", raw, "-F", "raw", packed);
+    qemu("qemu-io", "-f", "qcow2", ...writes, packed);
+  } else {
+    qemu("qemu-img", "convert", "-c", "-O", "qcow2", "-o", options, raw, packed);
+    qemu("qemu-img", "rebase", "-u", "-b", raw, "-F", "raw", packed);
+    qemu("qemu-io", "-f", "qcow2", ...writes, packed);
+    qemu("qemu-img", "snapshot", "-c", "one", packed);
+    qemu("qemu-io", "-f", "qcow2", "-c", "write -q -P 5 500k 100k", packed);
+  }
   Bun.spawnSync(["cp", packed, path]);
   return new Uint8Array(readFileSync(path));
 }
@@ -57,8 +68,14 @@ async function use(path: string, readonly: boolean): Promise<"refused" | "used">
   return "used";
 }
 
-describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
-  const path = join(folder.path, `mutant-${clusterBytes}.qcow2`);
+describe.each([
+  [512, "clusters"],
+  [4096, "clusters"],
+  [65536, "clusters"],
+  [16384, "subclusters"],
+  [4096, "data file"],
+] as const)("clusters of %d bytes, data in: %s", (clusterBytes, kind) => {
+  const path = join(folder.path, `mutant-${clusterBytes}-${kind}.qcow2`);
 
   /** Uses a mutant, writable and then not. */
   async function tryOut(bytes: Uint8Array): Promise<void> {
@@ -71,7 +88,7 @@ describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
   }
 
   test("the image itself is fine", async () => {
-    writeFileSync(path, richImage(clusterBytes));
+    writeFileSync(path, richImage(clusterBytes, kind));
     expect(await use(path, false)).toBe("used");
     qemu("qemu-img", "check", "-q", "-f", "qcow2", path);
   });
@@ -79,7 +96,7 @@ describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
   test(
     "each byte of the header",
     async () => {
-      const image = richImage(clusterBytes);
+      const image = richImage(clusterBytes, kind);
       const random = new Random(clusterBytes);
       for (let at = 0; at < 112; at++)
         for (let i = 0; i < THOROUGHNESS; i++) {
@@ -94,7 +111,7 @@ describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
   test(
     "tables: entries that point anywhere",
     async () => {
-      const image = richImage(clusterBytes);
+      const image = richImage(clusterBytes, kind);
       const random = new Random(clusterBytes);
       const view = new DataView(image.buffer);
       const l1 = Number(view.getBigUint64(40));
@@ -119,7 +136,7 @@ describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
   test(
     "bytes anywhere",
     async () => {
-      const image = richImage(clusterBytes);
+      const image = richImage(clusterBytes, kind);
       const random = new Random(clusterBytes + 1);
       for (let i = 0; i < 12 * THOROUGHNESS; i++) {
         const mutant = image.slice();
@@ -133,7 +150,7 @@ describe.each([512, 4096, 65536])("clusters of %d bytes", (clusterBytes) => {
   test(
     "cut short",
     async () => {
-      const image = richImage(clusterBytes);
+      const image = richImage(clusterBytes, kind);
       const random = new Random(clusterBytes + 2);
       for (let i = 0; i < 8 * THOROUGHNESS; i++) await tryOut(image.slice(0, random.below(image.length)));
     },
@@ -184,12 +201,34 @@ describe("what an image must not be", () => {
       writeFileSync(path, bytes);
     };
     mark(0);
-    expect(await problem(path)).toContain("was not closed properly");
+    expect(await problem(path)).toBe("");
     mark(1);
     expect(await problem(path)).toContain("is marked as corrupt");
     mark(2);
-    expect(await problem(path)).toContain("features that are not supported: external data file");
+    expect(await problem(path)).toContain("keeps its data in another file and does not say in which");
+    mark(5);
+    expect(await problem(path)).toContain("features that are not supported: bit 5");
     mark(63);
     expect(await problem(path)).toContain("features that are not supported: bit 63");
   });
+});
+
+test("refcounts of clusters far beyond the end are not passed by one after the other, and the image counts as corrupt", async () => {
+  const clusterBytes = 65536;
+  const path = join(folder.path, "beyond.qcow2");
+  qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", `cluster_size=${clusterBytes}`, path, "1M");
+  const image = readFileSync(path);
+  const table = Number(image.readBigUInt64BE(48));
+  const block = image.readBigUInt64BE(table);
+  // One block, of which every refcount is 257, for a million clusters and more.
+  for (let i = 0; i < 40; i++) image.writeBigUInt64BE(block, table + 8 * i);
+  image.fill(1, Number(block), Number(block) + clusterBytes);
+  writeFileSync(path, image);
+  {
+    using disk = await DiskDriver.open(path);
+    expect(() => disk.write(0, new Uint8Array(512))).toThrow(": errno 5");
+    expect(disk.read(0, 512)).toEqual(new Uint8Array(512));
+  }
+  expect(statSync(path).size).toBe(image.length);
+  await expect(DiskDriver.open(path)).rejects.toThrow("is marked as corrupt");
 });

@@ -2,11 +2,11 @@ import { afterAll, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { imageInfo } from "../../../../src/block/image-info.ts";
-import { hasBytes, writeSparsely } from "../../../../src/block/sparse-file.ts";
-import { type Conversion, convertToRaw } from "../../../../src/cli/disk/convert.ts";
+import { hasBytes } from "../../../../src/block/sparse-file.ts";
+import { type Conversion, convertImage } from "../../../../src/cli/disk/convert.ts";
 import { DiskDriver } from "../../block/disk-driver.ts";
 import { TestFolder } from "../../block/files.ts";
-import { qemu } from "../../block/qemu.ts";
+import { checkImage, qemu } from "../../block/qemu.ts";
 import { Random } from "../../random.ts";
 
 const folder = new TestFolder();
@@ -27,9 +27,10 @@ function emptyFolder(name: string): string {
 }
 
 const convert = (source: string, target: string, options: Partial<Conversion> = {}): Promise<void> =>
-  convertToRaw({
+  convertImage({
     source,
     target,
+    to: "raw",
     backingFiles: false,
     verify: true,
     warn: () => undefined,
@@ -42,6 +43,9 @@ const SOURCES: Readonly<Record<string, readonly string[]>> = {
   raw: ["-O", "raw"],
   qcow2: ["-O", "qcow2"],
   compressed: ["-c", "-O", "qcow2"],
+  subclusters: ["-O", "qcow2", "-o", "extended_l2=on"],
+  vhdx: ["-O", "vhdx", "-o", "subformat=dynamic,block_size=1M"],
+  "fixed-vhdx": ["-O", "vhdx", "-o", "subformat=fixed,block_size=1M"],
   vhd: ["-O", "vpc", "-o", "subformat=fixed,force_size=on"],
 };
 
@@ -65,6 +69,18 @@ for (const [name, options] of Object.entries(SOURCES))
     expect(readFileSync(source).equals(before)).toBeTrue();
   });
 
+for (const clusterBytes of [512, 4096, 65536, 2 << 20])
+  test(`a qcow2 image of clusters of ${clusterBytes} bytes has the same content, and nothing is wrong with it`, async () => {
+    const into = emptyFolder(`qcow2-${clusterBytes}`);
+    const target = join(into, "new");
+    await convert(raw, target, { to: "qcow2", clusterBytes });
+    expect(readdirSync(into)).toEqual(["new"]);
+    checkImage(target);
+    qemu("qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, target);
+    expect(statSync(target).size).toBeLessThan(SIZE - (3 << 20) + 6 * clusterBytes);
+    expect(imageInfo(target).qcow2?.clusterBits).toBe(Math.log2(clusterBytes));
+  });
+
 test("what an image is based on is read only where that is allowed", async () => {
   const source = join(folder.path, "overlay.qcow2");
   qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", raw, "-F", "raw", source);
@@ -74,6 +90,16 @@ test("what an image is based on is read only where that is allowed", async () =>
   expect(readdirSync(into)).toEqual([]);
   await convert(source, target, { backingFiles: true });
   expect(readFileSync(target).equals(contents)).toBeTrue();
+});
+
+test("data in another file is read only where that is allowed", async () => {
+  const source = join(folder.path, "outside.qcow2");
+  qemu("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-o", `data_file=${source}.data`, raw, source);
+  const into = emptyFolder("from-outside");
+  await expect(convert(source, join(into, "new"))).rejects.toThrow("backing_files=on");
+  await convert(source, join(into, "new"), { backingFiles: true });
+  expect(Buffer.compare(readFileSync(join(into, "new")), readFileSync(raw))).toBe(0);
+  expect(imageInfo(source).qcow2?.dataFile).toEqual({ name: `${source}.data`, isRaw: false });
 });
 
 test("a file that is there is left as it is", async () => {
@@ -115,9 +141,8 @@ test("an image that a VM writes to is not converted, but described", async () =>
 });
 
 test("verification finds one byte that differs, and an end that is missing", () => {
-  const fd = openSync(folder.file("bytes", ""), "r+");
   const bytes = contents.slice(0, 1 << 20);
-  writeSparsely(fd, 0, bytes);
+  const fd = openSync(folder.file("bytes", bytes), "r");
   expect(hasBytes(fd, 0, bytes)).toBeTrue();
   bytes[77777] = (bytes[77777] ?? 0) ^ 1;
   expect(hasBytes(fd, 0, bytes)).toBeFalse();

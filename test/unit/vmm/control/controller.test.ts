@@ -42,6 +42,7 @@ const REQUESTS = {
   delete: (vmm) => vmm.delete(),
   powerButton: (vmm) => vmm.powerButton(),
   nmi: (vmm) => vmm.nmi(),
+  coredump: (vmm) => vmm.coredump({ destination_url: "file:///core" }),
   info: (vmm) => vmm.info(),
   counters: (vmm) => vmm.counters(),
   resize: (vmm) => vmm.resize({}),
@@ -74,6 +75,7 @@ const TABLE: Readonly<
       delete: "ok",
       powerButton: NOT_RUNNING,
       nmi: NOT_RUNNING,
+      coredump: NOT_RUNNING,
       info: NOT_CREATED,
       counters: NOT_RUNNING,
       resize: NOT_CREATED,
@@ -95,6 +97,7 @@ const TABLE: Readonly<
       delete: "ok",
       powerButton: NOT_RUNNING,
       nmi: NOT_RUNNING,
+      coredump: NOT_RUNNING,
       info: "ok",
       counters: NOT_RUNNING,
       resize: "ok",
@@ -116,6 +119,7 @@ const TABLE: Readonly<
       delete: "ok",
       powerButton: "ok",
       nmi: "ok",
+      coredump: "ok",
       info: "ok",
       counters: "ok",
       resize: "ok",
@@ -137,6 +141,7 @@ const TABLE: Readonly<
       delete: "ok",
       powerButton: "ok",
       nmi: "ok",
+      coredump: "ok",
       info: "ok",
       counters: "ok",
       resize: "ok",
@@ -272,6 +277,25 @@ describe("failures", () => {
     expect(events).toEqual(["vm:booting", "vm:booted", "vm:pausing", "vm:paused"]);
   });
 
+  test("a core dump finds the VM paused, and leaves it as it was even when it fails", async () => {
+    const { controller, lives, events } = fakeVmm({
+      prepare: (life) => {
+        life.dumpError = new Error("no room");
+      },
+    });
+    await controller.create(CONFIG);
+    await controller.boot();
+    expect(REQUESTS.coredump(controller)).rejects.toThrow("no room");
+    expect((await controller.info()).state).toBe("Running");
+    await controller.pause();
+    expect(REQUESTS.coredump(controller)).rejects.toThrow("no room");
+    expect((await controller.info()).state).toBe("Paused");
+    const dump = "coredump file:///core";
+    expect(lives[0]?.calls).toEqual(["start", "pause", dump, "resume", "pause", dump]);
+    const whileRunning = ["vm:coredumping", "vm:pausing", "vm:paused", "vm:resuming", "vm:resumed"];
+    expect(events.slice(2)).toEqual([...whileRunning, "vm:pausing", "vm:paused", "vm:coredumping"]);
+  });
+
   test("a pause that fails leaves the VM running", async () => {
     const { controller, lives, events } = fakeVmm();
     await controller.create(CONFIG);
@@ -309,7 +333,7 @@ describe("failures", () => {
     await controller.create(decodeJson(vmSchema, "{}"));
     expect(await outcome(controller.boot())).toBe(ValidationError.name);
     await controller.delete();
-    await controller.create({ ...CONFIG, landlock_enable: true });
+    await controller.create({ ...CONFIG, payload: { ...CONFIG.payload, igvm: "g" } });
     expect(await outcome(controller.boot())).toBe(UNSUPPORTED);
   });
 });

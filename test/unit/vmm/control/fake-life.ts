@@ -1,3 +1,4 @@
+import type { VmCoredumpData } from "../../../../src/config/schema/actions.ts";
 import type { VmConfig } from "../../../../src/config/schema/vm.ts";
 import { type ControllerOptions, VmController } from "../../../../src/vmm/control/controller.ts";
 import type { DeviceTree, VmCounters } from "../../../../src/vmm/control/vm-info.ts";
@@ -11,6 +12,7 @@ export class FakeLife implements VmLife {
   /** Makes `start` fail. */
   startError: Error | undefined;
   pauseError: Error | undefined;
+  dumpError: Error | undefined;
 
   constructor(config: VmConfig) {
     this.config = {
@@ -54,6 +56,11 @@ export class FakeLife implements VmLife {
     this.calls.push("nmi");
   }
 
+  async coredump({ destination_url }: VmCoredumpData): Promise<void> {
+    this.calls.push(`coredump ${destination_url}`);
+    if (this.dumpError !== undefined) throw this.dumpError;
+  }
+
   counters(): VmCounters {
     return { _disk0: { read_bytes: 5, read_latency_min: 2n ** 64n - 1n } };
   }
@@ -85,6 +92,7 @@ export function fakeVmm(options: Partial<ControllerOptions> & { readonly prepare
       return life;
     },
     consoles: { open: (config) => config, close: () => undefined },
+    confinement: { enter: async () => undefined, require: () => undefined },
     onEvent: ({ source, event }) => events.push(`${source}:${event}`),
     noShutdown: false,
     ...options,

@@ -220,3 +220,8 @@ test("names cannot steer the terminal", () => {
   expect(text).toContain("?[2J?");
   expect(text).toContain("/???");
 });
+
+test("a state that the VMM alone knows is shown by its name, whatever that is", () => {
+  for (const state of ["constructor", "__proto__"])
+    expect(frame(viewOf({ ...NOW, state }), { columns: 120, rows: 24, unicode: false })[0]?.at(-1)?.text).toBe(state);
+});

@@ -1,8 +1,9 @@
 import type { Disk } from "../../../../../src/block/disk.ts";
-import type { RawImage } from "../../../../../src/block/disk-image.ts";
+import type { OpenedImage, RawImage } from "../../../../../src/block/disk-image.ts";
 import { fileTopology } from "../../../../../src/block/topology.ts";
 import type { RateGate } from "../../../../../src/devices/rate-limit/rate-gate.ts";
 import { BlockQueue } from "../../../../../src/devices/virtio/block/block-queue.ts";
+import { BlockThread } from "../../../../../src/devices/virtio/block/block-thread.ts";
 import { type BlockSettings, blockDevice } from "../../../../../src/devices/virtio/block/device.ts";
 import { BlockFeature } from "../../../../../src/devices/virtio/block/protocol.ts";
 import { BackEnd } from "../../../../../src/devices/virtio/transport/back-end.ts";
@@ -43,9 +44,9 @@ export const image = (sectors: number, overrides: Partial<RawImage> = {}): RawIm
   ...overrides,
 });
 
-export const settings = (of: RawImage, overrides: Partial<BlockSettings> = {}): BlockSettings => ({
+export const settings = (of: OpenedImage, overrides: Partial<BlockSettings> = {}): BlockSettings => ({
   image: of,
-  engine: "io_uring",
+  engines: ["io_uring", "synchronous"],
   queues: 1,
   queueSize: 64,
   sparse: true,
@@ -55,7 +56,7 @@ export const settings = (of: RawImage, overrides: Partial<BlockSettings> = {}): 
   ...overrides,
 });
 
-/** A block device with one queue, and its driver: the driver's side of what `serveBlockQueue` is given. */
+/** A block device with one queue, and its driver: the driver's side of what `serveBlockQueues` is given. */
 export class Guest {
   readonly memory: GuestMemory = testMemory({ gpa: 0, size: RAM_BYTES });
   readonly driver: RingDriver;
@@ -267,7 +268,8 @@ export function serve(guest: Guest, disk: Disk, ...steps: readonly (() => void)[
   const [queue] = backEnd.queues;
   if (queue === undefined) throw new Error("no queue");
   const stepped = new SteppedDisk(disk, steps, () => guest.control.ask(ThreadRequest.STOP));
-  new BlockQueue(backEnd, queue, guest.settings, stepped, guest.memory, guest.control, guest.gate).run();
+  const served = new BlockQueue(backEnd, queue, guest.settings, stepped, guest.memory, guest.gate);
+  new BlockThread([served], stepped, guest.control).run();
 }
 
 /** A disk that does nothing but record what is asked of it; the test says when and how it ends. */

@@ -1,6 +1,6 @@
-import { type OpenQueue, openDisk } from "../../../../../src/block/open-disk.ts";
+import { diskOpener } from "../../../../../src/block/open-disk.ts";
 import type { BlockWiring } from "../../../../../src/devices/virtio/block/device.ts";
-import { serveBlockQueue } from "../../../../../src/devices/virtio/block/serve-queue.ts";
+import { serveBlockQueues } from "../../../../../src/devices/virtio/block/serve-queues.ts";
 import { installKickSignal } from "../../../../../src/host/thread.ts";
 import { GuestMemory, type RamRegion } from "../../../../../src/memory/guest-memory.ts";
 import { type BlockRef, blockAt } from "../../../../../src/threads/block-ref.ts";
@@ -16,15 +16,14 @@ export interface QueueJob {
 }
 
 /** Serves queue 0 of a block device, as the VMM's own worker does. */
-serveJobs(({ name, wiring, ram, control: ref }: QueueJob): true => {
+serveJobs(async ({ name, wiring, ram, control: ref }: QueueJob): Promise<true> => {
   installKickSignal();
   const control = new ThreadControl(blockAt(ref));
   control.enter(name);
   try {
-    const { image } = wiring.settings;
-    if (image.kind !== "raw") throw new Error("the test makes raw images");
-    const open: OpenQueue = ({ engine, depth, segments }) => openDisk(image, engine, depth, segments);
-    serveBlockQueue(wiring, 0, open, new GuestMemory(ram), control);
+    const { image, engines } = wiring.settings;
+    const open = await diskOpener(image, engines);
+    serveBlockQueues(wiring, [{ index: 0, gate: undefined }], open, new GuestMemory(ram), control);
   } finally {
     control.leave();
   }

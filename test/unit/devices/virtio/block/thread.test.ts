@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import type { IoEngineKind } from "../../../../../src/block/open-disk.ts";
+import type { IoEngineKind } from "../../../../../src/block/load-engine.ts";
 import { BlockRequest, BlockStatus } from "../../../../../src/devices/virtio/block/protocol.ts";
 import { signalEventFd } from "../../../../../src/host/eventfd.ts";
 import { installKickSignal } from "../../../../../src/host/thread.ts";
@@ -17,7 +17,8 @@ afterAll(() => folder.remove());
 
 const PATIENCE_MS = 20_000;
 const { IN, OUT, FLUSH } = BlockRequest;
-const engines: readonly IoEngineKind[] = noIoUring === undefined ? ["io_uring", "synchronous"] : ["synchronous"];
+const engines: readonly IoEngineKind[] =
+  noIoUring === undefined ? ["io_uring", "aio", "synchronous"] : ["aio", "synchronous"];
 
 installKickSignal();
 setDefaultTimeout(3 * PATIENCE_MS);
@@ -34,7 +35,7 @@ for (const engine of engines)
     /** Starts the worker, lets `act` be the driver, and stops it. */
     async function withThread(act: (guest: Guest) => void): Promise<void> {
       const opened = openImage(path);
-      const guest = new Guest(settings(opened.image, { engine }), true);
+      const guest = new Guest(settings(opened.image, { engines: [engine] }), true);
       name = `disk${threads++}_${engine}`.slice(0, 15);
       const thread = new WorkerThread<QueueJob, true>(name, new URL("./queue-worker.ts", import.meta.url).href);
       const [queue] = guest.wiring.queues;

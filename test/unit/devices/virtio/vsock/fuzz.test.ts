@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
 import { VSOCK_RECEIVE, VSOCK_TRANSMIT } from "../../../../../src/devices/virtio/vsock/device.ts";
 import { Shutdown, VsockOp } from "../../../../../src/vsock/packet.ts";
+import { openDescriptors, openedSince } from "../../../open-descriptors.ts";
 import { Random } from "../../../random.ts";
 import { type Peer, VsockRig } from "./rig.ts";
 
@@ -10,8 +10,6 @@ const DEVICE_BUFFER = 64 * KIB;
 
 let rig: VsockRig;
 afterEach(() => rig.close());
-
-const fds = (): number => readdirSync("/proc/self/fd").length;
 
 /** The byte at a place of a stream. */
 const byteAt = (seed: number, at: number): number => ((at * 167 + (at >> 9) * 13 + seed * 59) >> 2) & 0xff;
@@ -147,7 +145,7 @@ describe("a hostile guest", () => {
     const good = rig.connectToHost(77, 7777);
     const server = rig.server(52);
     const peers: Peer[] = [];
-    const before = fds();
+    const before = openDescriptors();
     let said = 0;
     const field = (): number => random.pick([0, 1, 52, 77, 1000, 65536, 0xffff_ffff, random.below(2 ** 31)]);
     const port = (): number => random.pick([1, 2, 3, 0xffff_ffff]);
@@ -225,7 +223,7 @@ describe("a hostile guest", () => {
       }
     }
     rig.settle();
-    expect(fds()).toBeLessThanOrEqual(before);
+    expect(openedSince(before)).toEqual([]);
   });
 });
 

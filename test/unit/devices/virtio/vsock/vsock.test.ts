@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
 import { Bar0 } from "../../../../../src/devices/virtio/transport/bar-layout.ts";
 import { VSOCK_RECEIVE } from "../../../../../src/devices/virtio/vsock/device.ts";
 import { MAX_CONNECTIONS } from "../../../../../src/vsock/limits.ts";
 import { Shutdown, VsockOp } from "../../../../../src/vsock/packet.ts";
+import { openDescriptors, openedSince } from "../../../open-descriptors.ts";
 import { GUEST_CID, type Peer, VsockRig } from "./rig.ts";
 
 const { REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST } = VsockOp;
@@ -20,7 +20,6 @@ const bytes = (length: number, seed = 0): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => ((i + seed) * 31 + (i >> 8)) & 0xff);
 const text = (data: Uint8Array): string => new TextDecoder().decode(data);
 const encode = (data: string): Uint8Array => new TextEncoder().encode(data);
-const fds = (): number => readdirSync("/proc/self/fd").length;
 
 /** Everything a peer can read now. */
 function drain(peer: Peer): Uint8Array {
@@ -516,7 +515,7 @@ describe("ends", () => {
 
 describe("limits", () => {
   test("1023 connections: the guest's next is reset, the host's next turned away, and neither hurts the rest", () => {
-    const before = fds();
+    const before = openDescriptors();
     const server = rig.server(52, 2000);
     const peers: Peer[] = [];
     for (let i = 0; i < MAX_CONNECTIONS; i++) {
@@ -535,7 +534,7 @@ describe("limits", () => {
     expect(rig.received().map(({ op }) => op)).toEqual(Array(MAX_CONNECTIONS).fill(SHUTDOWN));
     for (let i = 0; i < MAX_CONNECTIONS; i++) rig.send({ op: RST, guestPort: i });
     // The server's socket and the client that was turned away.
-    expect(fds()).toBe(before + 2);
+    expect(openedSince(before)).toHaveLength(2);
     rig.send({ op: REQUEST, guestPort: 5000 });
     expect(rig.one()).toMatchObject({ op: RESPONSE, guestPort: 5000 });
   });
@@ -553,7 +552,7 @@ describe("limits", () => {
 
   test("thousands of connections, one after the other, leave nothing behind", () => {
     const server = rig.server(52);
-    const before = fds();
+    const before = openDescriptors();
     for (let i = 0; i < 3000; i++) {
       const ports = { guestPort: 1000 + (i % 7), hostPort: 52 };
       rig.send({ op: REQUEST, ...ports });
@@ -565,7 +564,7 @@ describe("limits", () => {
       rig.received();
       rig.send({ op: RST, ...ports });
     }
-    expect(fds()).toBe(before);
+    expect(openedSince(before)).toEqual([]);
   });
 });
 

@@ -1,8 +1,8 @@
-import { Errno } from "../../host/errno.ts";
-import { iovec, setIovec } from "../../host/iovec.ts";
-import { errno, libc } from "../../host/libc.ts";
-import type { MemoryBlock } from "../../host/memory-block.ts";
-import { discardRange } from "../sparse.ts";
+import { Errno } from "../host/errno.ts";
+import { iovec, setIovec } from "../host/iovec.ts";
+import { errno, libc } from "../host/libc.ts";
+import type { MemoryBlock } from "../host/memory-block.ts";
+import { discardRange, zeroRange } from "./sparse.ts";
 
 /** A request on an image that failed, with what the guest is to be told: an errno. */
 export class ImageIoError extends Error {
@@ -30,8 +30,16 @@ export interface ImageFile {
    * @throws ImageIoError
    */
   writev(offset: number, vectors: MemoryBlock, count: number, length: number): void;
+  /**
+   * Makes the file longer; what is new reads as zeroes.
+   * @param size bytes, not less than it has
+   * @throws ImageIoError
+   */
+  extend(size: number): void;
   /** Makes durable what has been written. @throws ImageIoError */
   sync(): void;
+  /** Makes a range read as zeroes. @param mayUnmap whether its space may be given back @throws ImageIoError */
+  zero(offset: number, length: number, mayUnmap: boolean): void;
   /** Gives the space of a range back where the file system can; afterwards the range may read as anything. */
   punch(offset: number, length: number): void;
 }
@@ -76,9 +84,19 @@ export class PosixImageFile implements ImageFile {
     }
   }
 
+  extend(size: number): void {
+    while (libc.ftruncate(this.#fd, size) < 0)
+      if (errno() !== Errno.EINTR) throw new ImageIoError(`make the image ${size} bytes long`, errno());
+  }
+
   sync(): void {
     while (libc.fdatasync(this.#fd) < 0)
       if (errno() !== Errno.EINTR) throw new ImageIoError("make the image durable", errno());
+  }
+
+  zero(offset: number, length: number, mayUnmap: boolean): void {
+    const error = zeroRange(this.#fd, false, offset, length, mayUnmap);
+    if (error !== 0) throw new ImageIoError(`zero ${length} bytes at ${offset}`, error);
   }
 
   punch(offset: number, length: number): void {

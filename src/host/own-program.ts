@@ -4,3 +4,8 @@ export const SELF = "/proc/self/exe";
 export const PROGRAM = import.meta.url.includes("/$bunfs/")
   ? []
   : [Bun.fileURLToPath(new URL("../main.ts", import.meta.url))];
+
+/** The name under which the executable runs as a launcher. */
+export const LAUNCHER_NAME = "cloud-hypervisor-launcher";
+/** The name under which it runs to watch the size of a pseudo-terminal. */
+export const SIZE_WATCH_NAME = "cloud-hypervisor-size-watch";

@@ -1,0 +1,122 @@
+import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { UringEngine } from "../../../src/block/uring-engine.ts";
+import { Errno } from "../../../src/host/errno.ts";
+import { setIovec } from "../../../src/host/iovec.ts";
+import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
+import { noIoUring } from "../host/io-uring.ts";
+import { TestFolder } from "./files.ts";
+
+const folder = new TestFolder();
+afterAll(() => folder.remove());
+const path = join(folder.path, "file");
+const SIZE = 1 << 20;
+const TAGS = 128;
+
+/** What each look at the clock adds, in milliseconds. */
+let tickMs = 0;
+let nowMs = 0;
+const now = (): number => {
+  nowMs += tickMs;
+  return nowMs;
+};
+
+const iovecs = mapAnonymous(4096);
+const data = mapAnonymous(SIZE);
+let fd = -1;
+let engine: UringEngine;
+
+beforeEach(() => {
+  if (noIoUring !== undefined) return;
+  writeFileSync(path, Buffer.alloc(SIZE));
+  fd = openSync(path, "r+");
+  tickMs = 0;
+  engine = new UringEngine(TAGS, true, now);
+});
+
+afterEach(() => {
+  if (noIoUring !== undefined) return;
+  engine.close();
+  closeSync(fd);
+});
+
+afterAll(() => {
+  munmap(iovecs.address, iovecs.size);
+  munmap(data.address, data.size);
+});
+
+function write(tag: number, length: number, offset: number, to = fd): void {
+  setIovec(iovecs.u32, tag, data.address, length);
+  engine.write(to, iovecs.address + tag * 16, 1, data.address, length, offset, tag);
+}
+
+/** Takes all that is done without going to the kernel. */
+function done(): [tag: number, result: number][] {
+  const all: [number, number][] = [];
+  while (engine.next()) all.push([engine.tag, engine.result]);
+  return all;
+}
+
+test.skipIf(noIoUring !== undefined)(
+  "small writes to the page cache are done at once, larger ones by the kernel's workers",
+  () => {
+    data.u8.fill(7);
+    write(3, 4096, 8192);
+    write(4, 65536, 131072);
+    expect(done()).toEqual([
+      [3, 4096],
+      [4, 65536],
+    ]);
+    const file = readFileSync(path);
+    expect(file.subarray(8192, 12288).every((byte) => byte === 7)).toBe(true);
+    expect(file[8191]).toBe(0);
+    expect(file[131072 + 65535]).toBe(7);
+    write(5, 65537, 0);
+    expect(done()).toEqual([]);
+    while (done().length === 0) engine.wait(true);
+  },
+);
+
+test.skipIf(noIoUring !== undefined)("errors come back with their request", () => {
+  const readOnly = openSync(path, "r");
+  write(1, 512, 0, readOnly);
+  expect(done()).toEqual([[1, -Errno.EBADF]]);
+  closeSync(readOnly);
+});
+
+test.skipIf(noIoUring !== undefined)("after a write that had to wait, 64 go to the kernel's workers", () => {
+  tickMs = 1;
+  write(0, 512, 0);
+  tickMs = 0;
+  expect(done()).toEqual([[0, 512]]);
+  for (let tag = 1; tag <= 64; tag++) write(tag, 512, tag * 512);
+  expect(done()).toEqual([]);
+  write(65, 512, 0);
+  expect(done()).toEqual([[65, 512]]);
+  const results: [number, number][] = [];
+  while (results.length < 64) {
+    engine.wait(true);
+    results.push(...done());
+  }
+  expect(results.sort(([a], [b]) => a - b)).toEqual(Array.from({ length: 64 }, (_, i) => [i + 1, 512]));
+});
+
+test.skipIf(noIoUring !== undefined)(
+  "a request beside writes that are done already is got going without waiting for it",
+  () => {
+    setIovec(iovecs.u32, 9, data.address, 512);
+    engine.read(fd, iovecs.address + 9 * 16, 1, data.address, 512, 0, 9);
+    write(1, 512, 0);
+    engine.wait(true);
+    const results = done();
+    while (results.length < 2) {
+      engine.wait(true);
+      results.push(...done());
+    }
+    expect(results.sort(([a], [b]) => a - b)).toEqual([
+      [1, 512],
+      [9, 512],
+    ]);
+  },
+);
