@@ -33,6 +33,8 @@ export class Refcounts {
   /** Refcounts in a block. */
   readonly #perBlock: number;
   readonly #largest: number;
+  /** All slices of the cache as refcounts in the file's byte order, which does not matter to a zero; undefined for odd widths. */
+  readonly #counts: Uint8Array | Uint16Array | Uint32Array | undefined;
 
   constructor(
     shared: Qcow2Shared,
@@ -47,6 +49,8 @@ export class Refcounts {
     this.#order = geometry.refcountOrder;
     this.#perBlock = (this.#clusterBytes * 8) / 2 ** this.#order;
     this.#largest = Math.min(2 ** (2 ** this.#order) - 1, Number.MAX_SAFE_INTEGER);
+    const { u8, u16, u32 } = shared.slices;
+    this.#counts = [undefined, undefined, undefined, u8, u16, u32][this.#order];
   }
 
   /** How often a cluster is referred to. @throws ImageIoError */
@@ -64,8 +68,7 @@ export class Refcounts {
   allocate(wanted: number): { readonly first: number; readonly count: number } {
     const { words } = this.#shared;
     const end = words[Word.FILE_CLUSTERS] ?? 0;
-    let first = words[Word.FIRST_FREE] ?? 0;
-    while (first < end && !this.#isFree(first)) first++;
+    const first = this.#nextFree(words[Word.FIRST_FREE] ?? 0, end);
     words[Word.FIRST_FREE] = first;
     if (first >= end) {
       // All of a run must fit between two refcount blocks.
@@ -131,6 +134,36 @@ export class Refcounts {
     )
       throw new ImageCorruptError(`refcount block ${index} is at offset ${offset}`);
     return offset;
+  }
+
+  /** The first cluster of a range that can be taken, or its end. A full file is passed by a slice of refcounts at a time. */
+  #nextFree(start: number, end: number): number {
+    const perSlice = (2 ** this.#shared.capacity.sliceBits * 8) / 2 ** this.#order;
+    let cluster = start;
+    while (cluster < end) {
+      const index = cluster % this.#perBlock;
+      const block = this.#block(Math.floor(cluster / this.#perBlock));
+      if (block === 0) {
+        cluster += this.#perBlock - index;
+        continue;
+      }
+      const count = Math.min(perSlice - (index % perSlice), end - cluster);
+      const free = this.#firstFree(block, index, count);
+      if (free >= 0) return cluster + free;
+      cluster += count;
+    }
+    return end;
+  }
+
+  /** The first of some clusters of a slice that is free, counted from `index` on; negative if none is. */
+  #firstFree(block: number, index: number, count: number): number {
+    const counts = this.#counts;
+    if (counts === undefined) {
+      for (let i = 0; i < count; i++) if (this.#load(block, index + i) === 0) return i;
+      return -1;
+    }
+    const at = this.#cache.locate(block + index * counts.BYTES_PER_ELEMENT) / counts.BYTES_PER_ELEMENT;
+    return counts.subarray(at, at + count).indexOf(0);
   }
 
   /** A cluster can be taken: it is free, and has a refcount block. */
