@@ -179,18 +179,17 @@ type ViewClass = new (block: MemoryBlock, base: number) => unknown;
 
 /** The class of the views of a structure with these fields. */
 function viewClass(fields: Fields, offsets: Readonly<Record<string, number>>): ViewClass {
+  const parts = Object.entries(fields).flatMap(([field, description]) =>
+    "part" in description ? [{ field, offset: offsets[field] ?? 0, part: description.part }] : [],
+  );
   class StructView {
     readonly #view: DataView;
     readonly #base: number;
     constructor(block: MemoryBlock, base: number) {
       this.#view = block.view;
       this.#base = base;
-      for (const [field, description] of Object.entries(fields))
-        if ("part" in description)
-          Object.defineProperty(this, field, {
-            value: description.part(block, base + (offsets[field] ?? 0)),
-            enumerable: true,
-          });
+      for (const { field, offset, part } of parts)
+        Object.defineProperty(this, field, { value: part(block, base + offset), enumerable: true });
     }
 
     static define<T>(field: string, offset: number, { get, set }: ScalarField<T>): void {

@@ -239,7 +239,6 @@ export class PlacedMetadata extends Qcow2Metadata {
     const host = this.#host;
     const isCompressed = this.#isCompressed;
     const { extent } = this;
-    if (place !== host) this.#isOwn = true;
     this.#store(cluster, place, allocated, zeroes);
     if (isCompressed) this.givenUp.addExtent(extent);
     else if (host !== 0 && host !== place) this.givenUp.add(host / this.clusterBytes);
