@@ -4,9 +4,9 @@ import type { DiskImageOptions } from "../../../../src/block/disk-image.ts";
 import { ImageSizeError, resizeImage } from "../../../../src/block/resize-image.ts";
 import type { Random } from "../../random.ts";
 import { DiskDriver } from "../disk-driver.ts";
+import { ModelDisk, SECTOR } from "../model-disk.ts";
 import { checkImage, contentsOf, qemu } from "../qemu.ts";
 
-const SECTOR = 512;
 /** Disks grow to at most so many times the size that they start with. */
 const GROWTH = 2;
 
@@ -61,15 +61,6 @@ function shapeOf(random: Random, features: readonly Feature[]): Shape {
   };
 }
 
-/** Compressible data that differs from sector to sector. */
-function data(random: Random, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += SECTOR) bytes.fill(1 + random.below(255), at, at + SECTOR);
-  const view = new DataView(bytes.buffer);
-  for (let at = 0; at + 4 <= length; at += SECTOR) view.setUint32(at, random.below(2 ** 31));
-  return bytes;
-}
-
 const dataFileOptions = (dataFile: Shape["dataFile"], path: string): string[] =>
   dataFile === "none" ? [] : [`data_file=${path}.data`, `data_file_raw=${dataFile === "raw" ? "on" : "off"}`];
 
@@ -92,7 +83,7 @@ export class Sequence {
   readonly #shape: Shape;
   /** Images below the top that nothing may write to any more, with what they hold. */
   readonly #below = new Map<string, Uint8Array>();
-  #model: Uint8Array;
+  readonly #model: ModelDisk;
   #top: Top;
 
   constructor(random: Random, folder: string, features: readonly Feature[] = []) {
@@ -101,18 +92,13 @@ export class Sequence {
     this.#features = features;
     this.#shape = shapeOf(random, features);
     const { version, clusterBits, extended, dataFile, size } = this.#shape;
-    this.#model = new Uint8Array(size);
+    this.#model = new ModelDisk(random, size);
     const path = join(folder, "image.qcow2");
     this.#top = { path, version, clusterBits, extended, dataFile, hasBacking: false, hasSnapshot: false };
   }
 
   get #path(): string {
     return this.#top.path;
-  }
-
-  /** Bytes of the disk. */
-  get #size(): number {
-    return this.#model.length;
   }
 
   get description(): string {
@@ -140,10 +126,10 @@ export class Sequence {
       if (this.#random.below(4) === 0) this.#resizeByQemu();
       if (this.#random.below(4) === 0) this.#overlay(round);
     }
-    this.#compare("QEMU's", await contentsOf(this.#path, join(this.#folder, "contents.raw")));
+    this.#model.compare("QEMU's", await contentsOf(this.#path, join(this.#folder, "contents.raw")));
     checkImage(this.#path);
     if (this.#top.dataFile === "raw")
-      this.#compare("the data file's", readFileSync(`${this.#path}.data`).subarray(0, this.#size));
+      this.#model.compare("the data file's", readFileSync(`${this.#path}.data`).subarray(0, this.#model.size));
     for (const [path, bytes] of this.#below)
       if (Buffer.compare(bytes, readFileSync(path)) !== 0) throw new Error(`${path} was written to`);
   }
@@ -152,7 +138,7 @@ export class Sequence {
     const engine = this.#random.pick(["io_uring", "io_uring", "aio", "synchronous"] as const);
     using driver = await DiskDriver.open(this.#path, options, this.#shape.size * GROWTH, engine);
     for (let i = 0; i < operations; i++) this.#operate(driver);
-    this.#compare("ours", driver.read(0, this.#size));
+    this.#model.compare("ours", driver.read(0, this.#model.size));
     driver.flush();
   }
 
@@ -172,10 +158,10 @@ export class Sequence {
     const isAlone = backing === "compressed" && this.#random.below(2) === 0;
     const most = isAlone ? size : Math.ceil(size * 1.2);
     const raw = join(this.#folder, "base.raw");
-    const below = data(this.#random, SECTOR * (1 + this.#random.below(Math.ceil(most / SECTOR))));
+    const below = this.#model.data(SECTOR * (1 + this.#random.below(Math.ceil(most / SECTOR))));
     for (let at = 0; at < below.length; at += 8192) if (this.#random.below(2) === 0) below.fill(0, at, at + 8192);
     writeFileSync(raw, below);
-    this.#model.set(below.subarray(0, size));
+    this.#model.bytes.set(below.subarray(0, size));
     const base = isAlone ? this.#path : backing === "raw" ? raw : join(this.#folder, "base.qcow2");
     if (backing !== "raw") {
       const compress = backing === "compressed" ? ["-c"] : [];
@@ -216,19 +202,19 @@ export class Sequence {
 
   /** A size up to `GROWTH` times the first. */
   #largerSize(): number {
-    const most = this.#shape.size * GROWTH - this.#size;
-    return this.#size + SECTOR * this.#random.below(most / SECTOR + 1);
+    const most = this.#shape.size * GROWTH - this.#model.size;
+    return this.#model.size + SECTOR * this.#random.below(most / SECTOR + 1);
   }
 
   /** QEMU cuts off whole clusters: what is left in the last one shows again when the disk grows. */
   #resizeByQemu(): void {
     const { version, clusterBits, hasBacking, hasSnapshot } = this.#top;
-    const clusters = Math.floor(this.#size / 2 ** clusterBits);
+    const clusters = Math.floor(this.#model.size / 2 ** clusterBits);
     const shrinks = this.#random.below(2) === 0 && !hasSnapshot && clusters > 0;
     if (!shrinks && version === 2 && (hasBacking || hasSnapshot)) return;
     const size = shrinks ? 2 ** clusterBits * (1 + this.#random.below(clusters)) : this.#largerSize();
     qemu("qemu-img", "resize", "-q", ...(shrinks ? ["--shrink"] : []), "-f", "qcow2", this.#path, String(size));
-    this.#resizeModel(size);
+    this.#model.resize(size);
   }
 
   /** Ours grows where the image's tables have room, and no backing file would have to be hidden. */
@@ -240,46 +226,13 @@ export class Sequence {
       if (error instanceof ImageSizeError) return;
       throw error;
     }
-    this.#resizeModel(size);
-  }
-
-  #resizeModel(size: number): void {
-    const before = this.#model;
-    this.#model = new Uint8Array(size);
-    this.#model.set(before.subarray(0, size));
+    this.#model.resize(size);
   }
 
   #operate(driver: DiskDriver): void {
     if (this.#random.below(64) === 0) this.#grow(driver);
     const [offset, length] = this.#range();
-    const end = offset + length;
-    const cut = Array.from({ length: this.#random.below(4) }, () => SECTOR * this.#random.below(length / SECTOR)).sort(
-      (a, b) => a - b,
-    );
-    const cuts = cut.filter((at, i) => at !== cut[i - 1]);
-    switch (this.#random.below(8)) {
-      case 0:
-      case 1:
-      case 2: {
-        const bytes = data(this.#random, length);
-        driver.write(offset, bytes, cuts);
-        this.#model.set(bytes, offset);
-        return;
-      }
-      case 3:
-        driver.zero(offset, length, this.#random.below(2) === 0);
-        this.#model.fill(0, offset, end);
-        return;
-      case 4:
-        driver.discard(offset, length);
-        this.#discardModel(driver, offset, end);
-        return;
-      case 5:
-        driver.flush();
-        return;
-      default:
-        this.#compare(`ours at ${offset}`, driver.read(offset, length, cuts), offset);
-    }
+    this.#model.operate(driver, [offset, length], () => this.#discardModel(driver, offset, offset + length));
   }
 
   /**
@@ -292,12 +245,12 @@ export class Sequence {
     const cluster = 2 ** clusterBits;
     const unit = extended ? cluster / 32 : cluster;
     const from = Math.ceil(offset / unit) * unit;
-    const to = end === this.#size ? end : Math.floor(end / unit) * unit;
+    const to = end === this.#model.size ? end : Math.floor(end / unit) * unit;
     for (let at = from; at < to; ) {
       const next = Math.min(to, Math.floor(at / cluster + 1) * cluster);
-      const isWhole = at % cluster === 0 && (next % cluster === 0 || next === this.#size);
+      const isWhole = at % cluster === 0 && (next % cluster === 0 || next === this.#model.size);
       const isKept = !isWhole && this.#mayBeCompressed && driver.read(at, next - at).some((byte) => byte !== 0);
-      if (!isKept) this.#model.fill(0, at, next);
+      if (!isKept) this.#model.bytes.fill(0, at, next);
       at = next;
     }
   }
@@ -313,29 +266,16 @@ export class Sequence {
       const value = this.#random.below(256);
       if (this.#random.below(3) === 0) {
         commands.push("-c", `write -q -z ${this.#random.below(2) === 0 ? "-u " : ""}${offset} ${length}`);
-        this.#model.fill(0, offset, offset + length);
+        this.#model.bytes.fill(0, offset, offset + length);
       } else {
         commands.push("-c", `write -q -P ${value} ${offset} ${length}`);
-        this.#model.fill(value, offset, offset + length);
+        this.#model.bytes.fill(value, offset, offset + length);
       }
     }
     qemu("qemu-io", "-f", "qcow2", ...commands, this.#path);
   }
 
   #range(): [number, number] {
-    const size = this.#size;
-    const { clusterBits } = this.#top;
-    const unit = this.#random.below(3) === 0 && size >= 2 ** clusterBits ? 2 ** clusterBits : SECTOR;
-    const units = Math.floor(size / unit);
-    const offset = this.#random.below(units);
-    const most = Math.min(units - offset, Math.max(1, Math.ceil(units / (1 + this.#random.below(16)))));
-    return [offset * unit, unit * (1 + this.#random.below(most))];
-  }
-
-  #compare(whose: string, actual: Uint8Array, offset = 0): void {
-    const expected = this.#model.subarray(offset, offset + actual.length);
-    if (Buffer.compare(actual, expected) === 0) return;
-    const at = actual.findIndex((byte, i) => byte !== expected[i]);
-    throw new Error(`${whose} contents differ at ${offset + at}: ${actual[at]} instead of ${expected[at]}`);
+    return this.#model.range(2 ** this.#top.clusterBits);
   }
 }

@@ -2,9 +2,9 @@ import { join } from "node:path";
 import type { DiskImageOptions } from "../../../../src/block/disk-image.ts";
 import type { Random } from "../../random.ts";
 import { DiskDriver } from "../disk-driver.ts";
+import { ModelDisk, SECTOR } from "../model-disk.ts";
 import { checkImage, contentsOf, qemu } from "../qemu.ts";
 
-const SECTOR = 512;
 const MIB = 1 << 20;
 
 /** What an image of a sequence is like. */
@@ -30,31 +30,20 @@ function shapeOf(random: Random): Shape {
   };
 }
 
-/** Data that differs from sector to sector. */
-function data(random: Random, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  for (let at = 0; at < length; at += SECTOR) {
-    bytes.fill(1 + random.below(255), at, at + SECTOR);
-    view.setUint32(at, random.below(2 ** 31));
-  }
-  return bytes;
-}
-
 /** A sequence of random operations on one image: ours, QEMU's, and the same on a copy of the disk in memory. */
 export class Sequence {
   readonly #random: Random;
   readonly #folder: string;
   readonly #shape: Shape;
   readonly #path: string;
-  readonly #model: Uint8Array;
+  readonly #model: ModelDisk;
 
   constructor(random: Random, folder: string) {
     this.#random = random;
     this.#folder = folder;
     this.#shape = shapeOf(random);
     this.#path = join(folder, "image.vhdx");
-    this.#model = new Uint8Array(this.#shape.size);
+    this.#model = new ModelDisk(random, this.#shape.size);
   }
 
   get description(): string {
@@ -76,7 +65,7 @@ export class Sequence {
       checkImage(this.#path, "vhdx");
       if (this.#random.below(2) === 0) this.#operateQemu();
     }
-    this.#compare("QEMU's", await contentsOf(this.#path, join(this.#folder, "contents.raw"), "vhdx"));
+    this.#model.compare("QEMU's", await contentsOf(this.#path, join(this.#folder, "contents.raw"), "vhdx"));
     checkImage(this.#path, "vhdx");
   }
 
@@ -87,41 +76,16 @@ export class Sequence {
       Math.max(SECTOR, this.#shape.size),
     );
     for (let i = 0; i < operations; i++) this.#operate(driver);
-    this.#compare("ours", driver.read(0, this.#shape.size));
+    this.#model.compare("ours", driver.read(0, this.#shape.size));
     if (this.#random.below(2) === 0) driver.flush();
   }
 
   #operate(driver: DiskDriver): void {
     const [offset, length] = this.#range();
-    const end = offset + length;
-    const cut = Array.from({ length: this.#random.below(4) }, () => SECTOR * this.#random.below(length / SECTOR)).sort(
-      (a, b) => a - b,
-    );
-    const cuts = cut.filter((at, i) => at !== cut[i - 1]);
-    switch (this.#random.below(8)) {
-      case 0:
-      case 1:
-      case 2: {
-        const bytes = data(this.#random, length);
-        driver.write(offset, bytes, cuts);
-        this.#model.set(bytes, offset);
-        return;
-      }
-      case 3:
-        driver.zero(offset, length, this.#random.below(2) === 0);
-        this.#model.fill(0, offset, end);
-        return;
-      case 4:
-        driver.discard(offset, length);
-        // An image that is to keep its space does not take hints.
-        if (this.#shape.sparse && !this.#shape.isFixed) this.#model.fill(0, offset, end);
-        return;
-      case 5:
-        driver.flush();
-        return;
-      default:
-        this.#compare(`ours at ${offset}`, driver.read(offset, length, cuts), offset);
-    }
+    this.#model.operate(driver, [offset, length], () => {
+      // An image that is to keep its space does not take hints.
+      if (this.#shape.sparse && !this.#shape.isFixed) this.#model.bytes.fill(0, offset, offset + length);
+    });
   }
 
   #operateQemu(): void {
@@ -130,24 +94,12 @@ export class Sequence {
       const [offset, length] = this.#range();
       const value = this.#random.below(256);
       commands.push("-c", `write -q -P ${value} ${offset} ${length}`);
-      this.#model.fill(value, offset, offset + length);
+      this.#model.bytes.fill(value, offset, offset + length);
     }
     qemu("qemu-io", "-f", "vhdx", ...commands, this.#path);
   }
 
   #range(): [number, number] {
-    const { size, blockBytes } = this.#shape;
-    const unit = this.#random.below(3) === 0 && size >= blockBytes ? blockBytes : SECTOR;
-    const units = Math.floor(size / unit);
-    const offset = this.#random.below(units);
-    const most = Math.min(units - offset, Math.max(1, Math.ceil(units / (1 + this.#random.below(16)))));
-    return [offset * unit, unit * (1 + this.#random.below(most))];
-  }
-
-  #compare(whose: string, actual: Uint8Array, offset = 0): void {
-    const expected = this.#model.subarray(offset, offset + actual.length);
-    if (actual.length === expected.length && Buffer.compare(actual, expected) === 0) return;
-    const at = actual.findIndex((byte, i) => byte !== expected[i]);
-    throw new Error(`${whose} contents differ at ${offset + at}: ${actual[at]} instead of ${expected[at]}`);
+    return this.#model.range(this.#shape.blockBytes);
   }
 }
