@@ -1,5 +1,4 @@
-import type { MemoryBlock } from "../../host/memory-block.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
+import { LateMemory } from "../../host/late-memory.ts";
 import type { ImageFile } from "../image-file.ts";
 import type { Qcow2View } from "./image.ts";
 import { Mapping } from "./metadata.ts";
@@ -10,12 +9,18 @@ import { zeroCluster } from "./refcounts.ts";
 export class ClusterFiller {
   readonly #view: Qcow2View;
   readonly #file: ImageFile;
-  #copy: MemoryBlock | undefined;
+  /** A cluster. */
+  readonly #copy: LateMemory;
 
   /** @param file that of the data */
   constructor(view: Qcow2View, file: ImageFile) {
     this.#view = view;
     this.#file = file;
+    this.#copy = new LateMemory(view.metadata.clusterBytes);
+  }
+
+  close(): void {
+    this.#copy.close();
   }
 
   /**
@@ -49,9 +54,8 @@ export class ClusterFiller {
   }
 
   #copyPiece(piece: Piece, offset: number, host: number, length: number): void {
-    const { metadata, reader } = this.#view;
-    this.#copy ??= mapAnonymous(metadata.clusterBytes);
-    reader.fetch(piece, offset, this.#copy.address, length);
-    this.#file.write(host, this.#copy.address, length);
+    const { address } = this.#copy.block;
+    this.#view.reader.fetch(piece, offset, address, length);
+    this.#file.write(host, address, length);
   }
 }

@@ -30,6 +30,7 @@ export function openQcow2Contents(path: string): Qcow2Contents {
   const { image } = opened;
   if (image.kind !== "qcow2") throw new TypeError("opened as qcow2");
   const { reader } = viewOf(image);
+  resources.defer(() => reader.close());
   const memory = resources.adopt(mapAnonymous(PIECE_BYTES), ({ address, size }) => munmap(address, size));
   const kept = resources.move();
   return {

@@ -152,6 +152,8 @@ export class Qcow2Disk implements Disk {
 
   close(): void {
     this.#raw.close();
+    this.#filler.close();
+    this.#view.reader.close();
   }
 
   /** Has clusters that the request was told of stay what they are until it is over. Under the lock. */

@@ -1,7 +1,7 @@
 import { Errno } from "../../host/errno.ts";
+import { LateMemory } from "../../host/late-memory.ts";
 import { libc } from "../../host/libc.ts";
 import type { MemoryBlock } from "../../host/memory-block.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
 import { type ImageFile, ImageIoError } from "../image-file.ts";
 import { unpackCluster } from "./compressed.ts";
 import { Mapping, type Qcow2Metadata } from "./metadata.ts";
@@ -13,6 +13,8 @@ export interface ImageReader {
   readonly size: number;
   /** Reads a range into memory by its address. @throws ImageIoError */
   read(offset: number, address: number, length: number): void;
+  /** Gives back the memory that it has taken to read. */
+  close(): void;
 }
 
 /** A raw file below an image. */
@@ -30,6 +32,8 @@ export class RawReader implements ImageReader {
     if (inside > 0) this.#file.read(offset, address, inside);
     if (inside < length) libc.memset(address + inside, 0, length - inside);
   }
+
+  close(): void {}
 }
 
 /** What a part of the disk is made of, as `Qcow2Metadata.lookup` found it. */
@@ -47,8 +51,8 @@ export class Qcow2Reader implements ImageReader {
   readonly #file: ImageFile;
   readonly #compression: "zlib" | "zstd";
   readonly #backing: ImageReader | undefined;
-  #packed: MemoryBlock | undefined;
-  #unpacked: MemoryBlock | undefined;
+  readonly #packed: LateMemory;
+  readonly #unpacked: LateMemory;
 
   /** @param size bytes of the disk when the image was opened */
   constructor(
@@ -67,6 +71,10 @@ export class Qcow2Reader implements ImageReader {
     this.size = options.size;
     this.#compression = options.compression;
     this.#backing = options.backing;
+    const { clusterBytes } = metadata;
+    // The offset field addresses sectors, the length up to two clusters of them.
+    this.#packed = new LateMemory(2 * clusterBytes + 512);
+    this.#unpacked = new LateMemory(clusterBytes);
   }
 
   /** As a backing file, which nobody writes to. Takes the lock of this image. */
@@ -88,6 +96,12 @@ export class Qcow2Reader implements ImageReader {
       done += size;
     }
     if (inside < length) libc.memset(address + inside, 0, length - inside);
+  }
+
+  close(): void {
+    this.#packed.close();
+    this.#unpacked.close();
+    this.#backing?.close();
   }
 
   /** What `lookup` has found, to be fetched when the lock has been given back. */
@@ -128,17 +142,16 @@ export class Qcow2Reader implements ImageReader {
   /** The contents of a compressed cluster, until the next one. */
   #unpack({ extent }: Piece): MemoryBlock {
     const { clusterBytes } = this.#metadata;
-    // The offset field addresses sectors, the length up to two clusters of them.
-    this.#packed ??= mapAnonymous(2 * clusterBytes + 512);
-    this.#unpacked ??= mapAnonymous(clusterBytes);
-    this.#file.read(extent.offset, this.#packed.address, extent.length);
+    const packed = this.#packed.block;
+    const unpacked = this.#unpacked.block;
+    this.#file.read(extent.offset, packed.address, extent.length);
     try {
-      const contents = unpackCluster(this.#packed.u8.subarray(0, extent.length), this.#compression, clusterBytes);
+      const contents = unpackCluster(packed.u8.subarray(0, extent.length), this.#compression, clusterBytes);
       if (contents.length !== clusterBytes) throw new RangeError(`${contents.length} bytes came out`);
-      this.#unpacked.u8.set(contents);
+      unpacked.u8.set(contents);
     } catch (error) {
       throw new ImageIoError(`unpack the cluster at ${extent.offset}: ${error}`, Errno.EIO);
     }
-    return this.#unpacked;
+    return unpacked;
   }
 }
