@@ -1,9 +1,9 @@
 import { afterAll, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { threadAffinity } from "../../src/host/thread.ts";
 import { scratchDir } from "../setup/cache.ts";
+import { threadStatuses } from "../unit/thread-statuses.ts";
 import { buildPayload } from "./build.ts";
 import { eventually } from "./eventually.ts";
 import { configOf, inProcessHost, SerialOutput, TestLife } from "./in-process.ts";
@@ -15,15 +15,9 @@ afterAll(() => host.threads.close());
 const TIMEOUT_MS = 60_000;
 const PATIENCE_MS = 10_000;
 
-const allowedList = (status: string): string => /^Cpus_allowed_list:\t(.*)$/m.exec(status)?.[1] ?? "";
-
 /** What the kernel says about where the threads of that name may run. */
 function allowed(thread: string): string[] {
-  return readdirSync("/proc/self/task").flatMap((tid) => {
-    const status = readFileSync(`/proc/self/task/${tid}/status`, "latin1");
-    if (/^Name:\t(.*)$/m.exec(status)?.[1] !== thread) return [];
-    return [allowedList(status)];
-  });
+  return threadStatuses("self").flatMap(({ name, field }) => (name === thread ? [field("Cpus_allowed_list")] : []));
 }
 
 test(
@@ -31,7 +25,10 @@ test(
   async () => {
     const cpus = threadAffinity();
     const [first = 0, second = first] = cpus;
-    const anywhere = allowedList(readFileSync("/proc/self/status", "latin1"));
+    const anywhere =
+      threadStatuses("self")
+        .find(({ tid }) => tid === process.pid)
+        ?.field("Cpus_allowed_list") ?? "";
     const folder = await scratchDir("payload-affinity");
     try {
       const disk = join(folder, "disk");

@@ -7,10 +7,10 @@ import { mapAnonymous, munmap } from "../../src/host/mmap.ts";
 import { Sys } from "../../src/host/syscall-numbers.ts";
 import { listenAt } from "../../src/host/unix-socket.ts";
 import { scratchDir } from "../setup/cache.ts";
+import { threadStatuses } from "../unit/thread-statuses.ts";
 import { Api } from "./api.ts";
 import { ApiVmm } from "./api-vmm.ts";
 import { eventually } from "./eventually.ts";
-import { threadsOf } from "./threads.ts";
 import { vmmPath } from "./vmm.ts";
 
 const GUEST_MS = 30_000;
@@ -190,7 +190,7 @@ test("the threads that answer are content with short slices of time, those of th
   const attributes = mapAnonymous(4096);
   // A thread of devices names itself when it gets its first work, which the guest need not wait for.
   const threads = await eventually("a thread of devices", GUEST_MS, () => {
-    const found = threadsOf(pid);
+    const found = threadStatuses(pid);
     return found.some(({ name }) => name === "io") ? found : undefined;
   });
   for (const { tid, name } of threads) {

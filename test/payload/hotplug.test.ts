@@ -141,6 +141,9 @@ test("what cannot be plugged in leaves everything as it was, and the reason is t
   expect(vmm.ask("PUT", "vm.remove-device", { id: "__rng" }).body).toContain("'__rng' cannot be removed");
   expect(vmm.ask("PUT", "vm.remove-device", { id: "nobody" }).status).toBe(404);
   expect(vmm.info).toEqual(info);
+  // A pause waits for all threads, the last of which may still have been on its way.
+  vmm.put("vm.pause");
+  vmm.put("vm.resume");
   const held = vmm.resources;
   refusal(disk(path, { pci_device_id: 1 }));
   refusal(disk(path, { queue_affinity: [{ queue_index: 0, host_cpus: [4000] }] }));

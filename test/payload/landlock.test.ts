@@ -16,10 +16,12 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
-import { findTool, runText } from "../setup/exec.ts";
+import { runText } from "../setup/exec.ts";
 import { ApiVmm } from "./api-vmm.ts";
 import { buildPayload } from "./build.ts";
-import { ofThreads } from "./thread-status.ts";
+import { canUnshare } from "./command.ts";
+import { KVM_GROUP, withKvmGroup } from "./kvm-group.ts";
+import { ofThreads } from "./threads.ts";
 import { startOnVmm, vmmPath } from "./vmm.ts";
 
 let folder: string;
@@ -180,7 +182,7 @@ async function runAsNobody(group: string, args: readonly string[]) {
   const program = openSync(vmmPath(), "r");
   try {
     const identity = ["--reuid", NOBODY, "--regid", group, "--clear-groups"];
-    const child = Bun.spawn(["setpriv", ...identity, "/proc/self/fd/3", ...args], {
+    const child = Bun.spawn(withKvmGroup(["setpriv", ...identity, "/proc/self/fd/3", ...args]), {
       stdio: ["ignore", "pipe", "pipe", program],
       cwd: "/",
     });
@@ -191,7 +193,7 @@ async function runAsNobody(group: string, args: readonly string[]) {
   }
 }
 
-describe.if(process.getuid?.() === 0 && findTool("setpriv") !== undefined)("an ordinary user", () => {
+describe.if(canUnshare())("an ordinary user", () => {
   test("who may use /dev/kvm runs a VM, and without it is told so", async () => {
     const open = mkdtempSync(join(tmpdir(), "landlock-user-"));
     try {
@@ -203,8 +205,7 @@ describe.if(process.getuid?.() === 0 && findTool("setpriv") !== undefined)("an o
       chmodSync(disk, 0o666);
       const args = ["--kernel", kernel, "--disk", `path=${disk},image_type=raw`, "--serial", "tty", "--console", "off"];
       const run = (group: string) => runAsNobody(group, [...args, "--landlock"]);
-      const kvm = (await runText(["stat", "-c", "%g", "/dev/kvm"])).trim();
-      const good = await run(kvm);
+      const good = await run(KVM_GROUP);
       expect(good).toMatchObject({ exitCode: 0 });
       expect(good.stdout).toContain("PASS");
       const bad = await run(NOBODY);

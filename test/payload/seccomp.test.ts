@@ -1,18 +1,18 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { truncateSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { libc } from "../../src/host/libc.ts";
 import { policyNumbers } from "../../src/host/seccomp/filter-program.ts";
 import { Sys } from "../../src/host/syscall-numbers.ts";
 import { threadAffinity } from "../../src/host/thread.ts";
+import { threadStatuses } from "../unit/thread-statuses.ts";
 import { ApiVmm } from "./api-vmm.ts";
 import { eventually } from "./eventually.ts";
 import { expectPass } from "./expect.ts";
 import { PayloadProcess } from "./process.ts";
 import { ACTS, type Act } from "./seccomp/acts.ts";
 import { KINDS, type Kind } from "./seccomp/kinds.ts";
-import { threadsOf } from "./threads.ts";
 import { vmmArguments, vmmPath } from "./vmm.ts";
 import { withoutSyscalls } from "./without-syscalls.ts";
 
@@ -82,11 +82,11 @@ describe.each(KINDS)("what a taken-over thread may try: %s", (kind) => {
 
 /** How many filters each thread of a process has, and whether they are on. */
 function filtersOf(pid: number): { name: string; mode: number; filters: number }[] {
-  return readdirSync(`/proc/${pid}/task`).map((tid) => {
-    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, "latin1");
-    const field = (name: string): string => new RegExp(`^${name}:\\s+(.*)$`, "m").exec(status)?.[1] ?? "";
-    return { name: field("Name"), mode: Number(field("Seccomp")), filters: Number(field("Seccomp_filters")) };
-  });
+  return threadStatuses(pid).map((thread) => ({
+    name: thread.name,
+    mode: Number(thread.field("Seccomp")),
+    filters: Number(thread.field("Seccomp_filters")),
+  }));
 }
 
 async function busyGuest(...options: string[]): Promise<ApiVmm> {
@@ -185,7 +185,7 @@ describe("the runtime's own crash ends the process by its signal, and is told as
     await vmm.guestLine("BOOT");
     if (name !== MAIN_THREAD) await confined(vmm, name);
     const { pid } = vmm.process;
-    const tid = threadsOf(pid).find((thread) => thread.name.startsWith(name))?.tid ?? 0;
+    const tid = threadStatuses(pid).find((thread) => thread.name.startsWith(name))?.tid ?? 0;
     expect(kill(pid, tid, constants.signals[signal])).toBe(0);
     const [stderr] = await Promise.all([vmm.process.stderr.text(), vmm.process.exited]);
     expect(vmm.process.signalCode).toBe(signal);

@@ -8,7 +8,6 @@ import {
   openSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +16,8 @@ import { findTool } from "../setup/exec.ts";
 import { buildPayload } from "./build.ts";
 import { canUnshare } from "./command.ts";
 import { eventually } from "./eventually.ts";
-import { ofThreads } from "./thread-status.ts";
+import { KVM_GROUP, withKvmGroup } from "./kvm-group.ts";
+import { ofThreads } from "./threads.ts";
 import { CH_REMOTE, vmmPath } from "./vmm.ts";
 
 const UNIT = join(import.meta.dir, "../../docs/cloud-hypervisor@.service");
@@ -68,7 +68,6 @@ describe.if(canUnshare())("the systemd unit", () => {
     const kernel = join(folder, "kernel");
     copyFileSync(await buildPayload("powerbutton"), kernel);
     chmodSync(kernel, 0o644);
-    const group = String(statSync("/dev/kvm").gid);
     const serial = join(folder, "serial");
     const options = [
       ...["--kernel", kernel, "--cmdline", "presses=1", "--memory", "size=128M"],
@@ -76,12 +75,12 @@ describe.if(canUnshare())("the systemd unit", () => {
     ];
     const program = openSync(vmmPath(), "r");
     const vmm = Bun.spawn(
-      [
+      withKvmGroup([
         ...["unshare", "--mount", "--net", "sh", "-ec", SURROUNDINGS, "sh", folder],
-        ...["setpriv", "--reuid", "65534", "--regid", "65534", "--groups", group],
+        ...["setpriv", "--reuid", "65534", "--regid", "65534", "--groups", KVM_GROUP],
         ...["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "/proc/self/fd/3"],
         ...commandOf("ExecStart", runtime, options),
-      ],
+      ]),
       { cwd: "/", stdio: ["ignore", "pipe", "pipe", program] },
     );
     closeSync(program);

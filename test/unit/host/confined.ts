@@ -12,6 +12,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { FsRight, restrictEveryThread } from "../../../src/host/landlock.ts";
 import { Capability, dropPrivileges } from "../../../src/host/privileges.ts";
+import { threadStatuses } from "../thread-statuses.ts";
 
 /**
  * A process that confines itself and says what it can still do, as JSON on standard output: for tests, which cannot confine
@@ -39,10 +40,7 @@ const newWorker = (): Worker => new Worker(new URL("./confined-worker.ts", impor
 
 /** What the kernel says of each thread: name and a field of its status. */
 function threads(field: string): readonly string[] {
-  return readdirSync("/proc/self/task").map((tid) => {
-    const status = readFileSync(`/proc/self/task/${tid}/status`, "latin1");
-    return new RegExp(`^${field}:\\s*(\\S+)`, "m").exec(status)?.[1] ?? "?";
-  });
+  return threadStatuses("self").map((thread) => thread.field(field));
 }
 
 const folder = process.argv[2] ?? "";

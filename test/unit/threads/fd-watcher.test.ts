@@ -1,25 +1,14 @@
 import { expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
 import { EpollEvent } from "../../../src/host/epoll.ts";
 import { createEventFd, drainEventFd, signalEventFd } from "../../../src/host/eventfd.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { FdWatcher } from "../../../src/threads/fd-watcher.ts";
 import { WORKERS } from "../../../src/workers.ts";
+import { threadStatuses } from "../thread-statuses.ts";
 
 const fail = (error: Error): void => {
   throw error;
 };
-
-/** The name of a thread of this process; undefined when it has just gone. */
-function nameOf(tid: string): string | undefined {
-  try {
-    return readFileSync(`/proc/self/task/${tid}/comm`, "utf8");
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT" || code === "ESRCH") return undefined;
-    throw error;
-  }
-}
 
 /** Calls `act` and waits until `listen` has been told of input. */
 async function heard(turn: { resolve: () => void }, act: () => void): Promise<void> {
@@ -63,7 +52,7 @@ test("what is not watched any more is not told", async () => {
 });
 
 test("the thread has its name, and goes when it is told to", async () => {
-  const threads = () => readdirSync("/proc/self/task").filter((tid) => nameOf(tid) === "fd-watcher-x\n").length;
+  const threads = () => threadStatuses("self").filter(({ name }) => name === "fd-watcher-x").length;
   const watcher = new FdWatcher("fd-watcher-x", WORKERS.fdWatcher, undefined, fail);
   while (threads() === 0) await Bun.sleep(1);
   watcher.close();

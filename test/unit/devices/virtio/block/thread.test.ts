@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { IoEngineKind } from "../../../../../src/block/load-engine.ts";
 import { BlockRequest, BlockStatus } from "../../../../../src/devices/virtio/block/protocol.ts";
 import { signalEventFd } from "../../../../../src/host/eventfd.ts";
@@ -9,6 +9,7 @@ import { WorkerThread } from "../../../../../src/threads/worker.ts";
 import { openImage, TestFolder } from "../../../block/files.ts";
 import { noIoUring } from "../../../host/io-uring.ts";
 import { Random } from "../../../random.ts";
+import { threadStatuses } from "../../../thread-statuses.ts";
 import { DATA, Guest, SECTOR, settings } from "./harness.ts";
 import type { QueueJob } from "./queue-worker.ts";
 
@@ -125,13 +126,12 @@ for (const engine of engines)
         guest.start();
         guest.request(IN, 0, { address: DATA, length: SECTOR, writable: true });
         complete(guest, 1);
-        const tasks = readdirSync("/proc/self/task").map((tid) => `/proc/self/task/${tid}`);
-        const task = tasks.find((folder) => readFileSync(`${folder}/comm`, "utf8").trim() === name);
-        expect(task).toBeDefined();
-        const switches = (): number => {
-          const status = readFileSync(`${task}/status`, "utf8");
-          return Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1]);
-        };
+        const switches = (): number =>
+          Number(
+            threadStatuses("self")
+              .find((thread) => thread.name === name)
+              ?.field("voluntary_ctxt_switches"),
+          );
         const before = switches();
         Bun.sleepSync(200);
         expect(switches() - before).toBeLessThan(20);
