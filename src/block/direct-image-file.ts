@@ -1,7 +1,7 @@
 import { Errno } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapForThread } from "../host/mmap.ts";
 import { type ImageFile, ImageIoError, PosixImageFile } from "./image-file.ts";
 import { segmentAddress, segmentLength } from "./segments.ts";
 
@@ -146,6 +146,6 @@ let bounceMemory: MemoryBlock | undefined;
 
 /** This thread's copy of what goes to and comes from a file. */
 function bounce(): MemoryBlock {
-  bounceMemory ??= mapAnonymous(BOUNCE_BYTES);
+  bounceMemory ??= mapForThread(BOUNCE_BYTES);
   return bounceMemory;
 }

@@ -1,6 +1,6 @@
 import { MAX_IOVECS, setIovec } from "../host/iovec.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapForThread } from "../host/mmap.ts";
 import type { ImageFile } from "./image-file.ts";
 
 const IOVEC_WORDS = 4;
@@ -88,6 +88,6 @@ export class SegmentSource implements DataSource {
 let vectorMemory: MemoryBlock | undefined;
 
 function vectorTable(): MemoryBlock {
-  vectorMemory ??= mapAnonymous(MAX_IOVECS * IOVEC_WORDS * 4);
+  vectorMemory ??= mapForThread(MAX_IOVECS * IOVEC_WORDS * 4);
   return vectorMemory;
 }

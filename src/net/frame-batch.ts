@@ -1,7 +1,7 @@
 import { iovec, MAX_IOVECS } from "../host/iovec.ts";
 import { libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
-import { mapAnonymous } from "../host/mmap.ts";
+import { mapAnonymous, munmap } from "../host/mmap.ts";
 
 /** The most frames that go to the host in one go. */
 const MAX_FRAMES = 64;
@@ -32,6 +32,11 @@ export class FrameBatch {
 
   constructor() {
     this.table = this.#iovecs.u32;
+  }
+
+  /** Gives back its memory. It must not be used any more. */
+  close(): void {
+    munmap(this.#iovecs.address, this.#iovecs.size);
   }
 
   /** The element of the table at which the next frame's iovecs start. */

@@ -1,5 +1,5 @@
 import { Errno } from "../../host/errno.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
+import { mapForThread } from "../../host/mmap.ts";
 import { scratch } from "../../host/scratch.ts";
 import { type ImageFile, ImageIoError } from "../image-file.ts";
 import { ENTRY_BYTES, entryOffset, Header, highHalf, lowHalf } from "./layout.ts";
@@ -336,6 +336,6 @@ let zeroes: { readonly address: number; readonly size: number } | undefined;
 
 /** The address of a cluster of zeroes of this thread's. Costs no memory as long as nobody writes there. */
 export function zeroCluster(clusterBytes: number): number {
-  if (zeroes === undefined || zeroes.size < clusterBytes) zeroes = mapAnonymous(clusterBytes);
+  if (zeroes === undefined || zeroes.size < clusterBytes) zeroes = mapForThread(clusterBytes);
   return zeroes.address;
 }

@@ -1,7 +1,7 @@
 import { Errno, SysError } from "../../host/errno.ts";
 import { iovec, MAX_IOVECS, setIovec } from "../../host/iovec.ts";
 import { errno, libc } from "../../host/libc.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
+import { mapAnonymous, munmap } from "../../host/mmap.ts";
 import { logger } from "../../threads/log.ts";
 import type { FrameBatch } from "../frame-batch.ts";
 import { gather, scatter } from "./iovec-copy.ts";
@@ -33,6 +33,11 @@ export class StreamReceiver {
   /** @param fd a connected stream socket, non-blocking */
   constructor(fd: number) {
     this.#fd = fd;
+  }
+
+  /** Gives back its memory. */
+  close(): void {
+    for (const { address, size } of [this.#iovecs, this.#prefix, this.#begun]) munmap(address, size);
   }
 
   /** As `FrameCarrier.receive`. */

@@ -1,7 +1,7 @@
 import { Errno, SysError } from "../../host/errno.ts";
 import { iovec, MAX_IOVECS, setIovec } from "../../host/iovec.ts";
 import { errno, libc } from "../../host/libc.ts";
-import { mapAnonymous } from "../../host/mmap.ts";
+import { mapAnonymous, munmap } from "../../host/mmap.ts";
 import { msghdr, Socket } from "../../host/unix-socket.ts";
 import { FrameBatch } from "../frame-batch.ts";
 import { gather } from "./iovec-copy.ts";
@@ -29,6 +29,12 @@ export class StreamSender {
   /** @param fd a connected stream socket */
   constructor(fd: number) {
     this.#fd = fd;
+  }
+
+  /** Gives back its memory. */
+  close(): void {
+    for (const { address, size } of [this.#prefixes, this.#message, this.#waiting, this.#waitingIovec])
+      munmap(address, size);
   }
 
   /** As `FrameCarrier.send`. */

@@ -54,5 +54,8 @@ export class StreamCarrier implements FrameCarrier {
   /** There is one pair of queues, always in use. */
   setActive(): void {}
 
-  close(): void {}
+  close(): void {
+    this.#receiver.close();
+    this.#sender.close();
+  }
 }

@@ -11,7 +11,6 @@ import { TransportRig } from "../../unit/devices/virtio/transport-rig.ts";
 import type { Input } from "../engine/input.ts";
 import { FuzzLoop } from "./fuzz-loop.ts";
 import { GuardedMemory } from "./guarded-memory.ts";
-import { recordMappings } from "./run-mappings.ts";
 
 const ALL_STATUS = 15;
 /** Rings of queue i lie here, one page each, and buffers behind them. */
@@ -69,7 +68,6 @@ export class VirtioGuest {
   readonly #scratch = new DataView(new ArrayBuffer(16));
   readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
   #rings: Ring[] = [];
-  #unmap: () => void = () => undefined;
 
   constructor(under: DeviceUnderTest) {
     this.#under = under;
@@ -98,18 +96,14 @@ export class VirtioGuest {
     this.#rig.openInterrupts();
     if (this.#under.fresh === true) {
       this.loop.renew();
-      const { made, unmap } = recordMappings(() => this.#serve());
-      this.#client = made;
-      this.#unmap = unmap;
+      this.#client = this.#serve();
     }
     this.#start(input);
     for (let acts = 0; acts < MOST_ACTS && !input.isEmpty; acts++) this.#act(input);
     this.#reset();
     this.#under.clean?.();
-    if (this.#under.fresh === true) {
-      this.#client.close?.();
-      this.#unmap();
-    } else this.loop.settle();
+    if (this.#under.fresh === true) this.#client.close?.();
+    else this.loop.settle();
   }
 
   #serve(): IoClient {

@@ -11,7 +11,6 @@ import type { Input } from "../engine/input.ts";
 import type { FuzzTarget } from "../engine/target.ts";
 import { FrameLog, MOST_FRAME_BYTES } from "../support/frame-log.ts";
 import { mapGuarded } from "../support/guarded-memory.ts";
-import { recordMappings } from "../support/run-mappings.ts";
 
 const MOST_ACTS = 24;
 const PLACES = 6;
@@ -61,12 +60,9 @@ export const target: FuzzTarget = {
       const [ours, theirs] = socketPair(isStream ? "stream" : "messages");
       for (const fd of [ours, theirs]) makeNonBlocking(fd);
       log.begin(isStream);
-      const { made: carrier, unmap } = isStream
-        ? recordMappings<FrameCarrier>(() => new StreamCarrier(ours))
-        : { made: new TapCarrier(ours), unmap: () => undefined };
+      const carrier: FrameCarrier = isStream ? new StreamCarrier(ours) : new TapCarrier(ours);
       for (let acts = 0; acts < MOST_ACTS && !input.isEmpty; acts++) act(input, { carrier, batch, log, theirs });
       carrier.close();
-      unmap();
       for (const fd of [ours, theirs]) libc.close(fd);
     };
   },

@@ -61,6 +61,7 @@ export const target: FuzzTarget = {
           const early = pair === 1 ? new ControlQueue(backEnd, receives, wiring, () => undefined) : undefined;
           const carrier = openCarrier(wiring.carrier, pair);
           clients.push(new QueuePair(loop, backEnd, pair, receives, transmits, carrier, memory, early, undefined));
+          clients.push({ wake: () => undefined, pause: () => undefined, close: () => carrier.close() });
         }
         return together(clients);
       },

@@ -23,6 +23,7 @@ beforeEach(() => {
   carrier = new StreamCarrier(ours);
 });
 afterEach(() => {
+  carrier.close();
   libc.close(ours);
   libc.close(theirs);
 });

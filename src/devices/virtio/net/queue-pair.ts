@@ -82,6 +82,11 @@ export class QueuePair implements IoClient {
     this.#wait();
   }
 
+  close(): void {
+    this.#receiver.close();
+    this.#transmitter.close();
+  }
+
   /** Whether the driver uses this pair: the first one always, the others when it says so (VIRTIO 1.3, 5.1.6.5.5). */
   get #isInUse(): boolean {
     if (this.#pair === 0) return true;

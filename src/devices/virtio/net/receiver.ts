@@ -49,6 +49,11 @@ export class Receiver {
     this.#highBytes = new Float64Array(maxFrames);
   }
 
+  /** Gives back its memory. */
+  close(): void {
+    this.#rooms.close();
+  }
+
   /**
    * Receives what there is, a queue's worth at most, as long as the driver has buffers.
    * @throws SysError when the carrier is broken

@@ -33,6 +33,11 @@ export class Transmitter {
     this.#gate = gate;
   }
 
+  /** Gives back its memory. */
+  close(): void {
+    this.#frames.close();
+  }
+
   /**
    * Sends what there is, a queue's worth at most: the doorbell rings by itself then.
    * @returns whether the carrier has to become writable before more can be sent
