@@ -12,8 +12,8 @@ import { Progress } from "./progress.ts";
 import { loadTarget } from "./registry.ts";
 import type { FuzzRun } from "./target.ts";
 
-/** Descriptors that a target may have more after many runs than after its first ones: a leak has one for each run. */
-const SPARE_DESCRIPTORS = 64;
+/** Descriptors, and mappings, that a target may have more after many runs than after its first ones: a leak has one for each run. */
+const SPARE = 64;
 const CHECK_RUNS = 2000;
 /** Inputs that are not of interest any more are forgotten beyond this many. */
 const MOST_KEPT = 4096;
@@ -24,6 +24,8 @@ const descriptors = (): number => readdirSync("/proc/self/fd").length;
 const asBytes = (seed: string | Uint8Array): Uint8Array => (typeof seed === "string" ? Buffer.from(seed) : seed);
 
 instrumentSources();
+const { mappings } = await import("./mappings.ts");
+const held = () => ({ descriptors: descriptors(), mappings: mappings() });
 const target = await loadTarget(job.target);
 const run = await target.open();
 const progress = new Progress(job.progress, target.maxBytes);
@@ -89,7 +91,7 @@ async function fuzz(): Promise<void> {
     runs++;
   }
   const until = performance.now() + job.seconds * 1000;
-  let before: number | undefined;
+  let before: ReturnType<typeof held> | undefined;
   while (!job.replay && runs < job.runs) {
     if (!(await tryOut(next()))) return;
     runs++;
@@ -97,10 +99,11 @@ async function fuzz(): Promise<void> {
     if (runs % CHECK_RUNS !== 0) continue;
     // Asynchronous leftovers of the runtime have their turn.
     await new Promise(setImmediate);
-    before ??= descriptors();
-    const now = descriptors();
-    if (now > before + SPARE_DESCRIPTORS) {
-      const error = `descriptors leak: ${before} after ${CHECK_RUNS} runs, ${now} after ${runs}`;
+    const now = held();
+    before ??= now;
+    for (const kind of ["descriptors", "mappings"] as const) {
+      if (now[kind] <= before[kind] + SPARE) continue;
+      const error = `${kind} leak: ${before[kind]} after ${CHECK_RUNS} runs, ${now[kind]} after ${runs}`;
       report({ kind: "finding", run: runs, error, input: "", repeats: false });
       return;
     }

@@ -12,6 +12,7 @@ describe("the fuzzer finds", () => {
     ["overruns", "SIG"],
     ["grows", "the process has grown"],
     ["leaks", "descriptors leak"],
+    ["maps", "mappings leak"],
   ])("what %s", async (name, error) => {
     const outcome = await watch({ ...JOB, target: `selftest/${name}` });
     if (outcome.kind === "done") throw new Error(`nothing was found in ${outcome.runs} runs`);
