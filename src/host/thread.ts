@@ -63,7 +63,7 @@ export function isolateCores(scope: "thread" | "process"): void {
 }
 
 /** Bytes of a set of host CPUs: as many as any kernel knows. */
-const CPU_SET_BYTES = 1024;
+export const CPU_SET_BYTES = 1024;
 
 /** The host CPUs that the calling thread may run on. @throws SysError */
 export function threadAffinity(): number[] {

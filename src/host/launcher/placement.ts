@@ -1,9 +1,7 @@
 import { libc } from "../libc.ts";
 import { scratch } from "../scratch.ts";
 import { Sys } from "../syscall-numbers.ts";
-
-/** Bytes of a set of host CPUs: as many as any kernel knows. */
-const CPU_SET_BYTES = 1024;
+import { CPU_SET_BYTES } from "../thread.ts";
 
 /** The host CPUs of the calling thread as it can be told to another process; undefined when they are not known. */
 export function describePlacement(): string | undefined {

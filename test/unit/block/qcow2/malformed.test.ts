@@ -3,6 +3,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DiskImageError } from "../../../../src/block/image-error.ts";
 import { Random } from "../../random.ts";
+import { useBadImage } from "../bad-image.ts";
 import { DiskDriver } from "../disk-driver.ts";
 import { TestFolder } from "../files.ts";
 import { qemu } from "../qemu.ts";
@@ -40,33 +41,26 @@ function richImage(clusterBytes: number, kind: Kind): Uint8Array {
   return new Uint8Array(readFileSync(path));
 }
 
-/** Uses an image as a guest might. Errors are fine, as long as they are the ones that are told to the user or the guest. */
-async function use(path: string, readonly: boolean): Promise<"refused" | "used"> {
-  let driver: DiskDriver;
-  try {
-    driver = await DiskDriver.open(path, { readonly, backingFiles: true, format: undefined });
-  } catch (error) {
-    if (!(error instanceof DiskImageError)) throw error;
-    return "refused";
-  }
-  using disk = driver;
-  const size = Math.min(SIZE, disk.image.image.size);
-  const attempt = (act: () => unknown): void => {
-    try {
-      act();
-    } catch (error) {
-      if (!(error instanceof Error) || !/: errno \d+$/.test(error.message)) throw error;
-    }
-  };
-  for (let at = 0; at < size; at += 65536) attempt(() => disk.read(at, Math.min(65536, size - at)));
-  if (readonly) return "used";
-  const data = new Uint8Array(4096).fill(9);
-  for (let at = 0; at + 4096 <= size; at += 50 * 1024 - 512) attempt(() => disk.write(at - (at % 512), data));
-  attempt(() => disk.zero(0, Math.min(size, 70 * 1024), true));
-  attempt(() => disk.discard(Math.floor(size / 1024) * 512, Math.min(size / 2, 200 * 1024)));
-  attempt(() => disk.flush());
-  return "used";
-}
+const sizeOf = (disk: DiskDriver): number => Math.min(SIZE, disk.image.image.size);
+
+/** Uses an image as a guest might. */
+const use = (path: string, readonly: boolean): Promise<"refused" | "used"> =>
+  useBadImage(
+    path,
+    { readonly, backingFiles: true },
+    (disk, attempt) => {
+      const size = sizeOf(disk);
+      for (let at = 0; at < size; at += 65536) attempt(() => disk.read(at, Math.min(65536, size - at)));
+    },
+    (disk, attempt) => {
+      const size = sizeOf(disk);
+      const data = new Uint8Array(4096).fill(9);
+      for (let at = 0; at + 4096 <= size; at += 50 * 1024 - 512) attempt(() => disk.write(at - (at % 512), data));
+      attempt(() => disk.zero(0, Math.min(size, 70 * 1024), true));
+      attempt(() => disk.discard(Math.floor(size / 1024) * 512, Math.min(size / 2, 200 * 1024)));
+      attempt(() => disk.flush());
+    },
+  );
 
 describe.each([
   [512, "clusters"],

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { DiskImageError } from "../../../../src/block/image-error.ts";
 import { imageInfo } from "../../../../src/block/image-info.ts";
 import { Random } from "../../random.ts";
-import { DiskDriver } from "../disk-driver.ts";
+import { useBadImage } from "../bad-image.ts";
+import type { DiskDriver } from "../disk-driver.ts";
 import { openAnyImage, TestFolder } from "../files.ts";
 import { dirtyImage, fixChecksums, HEADERS, MIB, mapOf, REGION_TABLES } from "./corpus.ts";
 
@@ -31,34 +32,32 @@ function cleaned(dirty: Buffer): Buffer {
   return readFileSync(path);
 }
 
-/** Uses an image as a guest might. Errors are fine, as long as they are the ones that are told to the user or the guest. */
+/** Uses an image as a guest might. */
 async function use(readonly: boolean): Promise<"refused" | "used"> {
-  let driver: DiskDriver;
   try {
     imageInfo(path);
-    driver = await DiskDriver.open(path, { readonly, format: undefined });
   } catch (error) {
     if (!(error instanceof DiskImageError)) throw error;
     return "refused";
   }
-  using disk = driver;
-  const size = Math.min(SIZE, disk.image.image.size);
-  const attempt = (act: () => unknown): void => {
-    try {
-      act();
-    } catch (error) {
-      if (!(error instanceof Error) || !/: errno \d+$/.test(error.message)) throw error;
-    }
-  };
-  for (let at = 0; at < size; at += MIB / 2) attempt(() => disk.read(at, Math.min(MIB / 2, size - at)));
-  if (readonly) return "used";
-  const data = new Uint8Array(4096).fill(9);
-  for (let at = 0; at + 4096 <= size; at += 700 * 1024) attempt(() => disk.write(at, data));
-  attempt(() => disk.zero(0, Math.min(size, 70 * 1024), true));
-  attempt(() => disk.discard(0, Math.min(size, MIB)));
-  attempt(() => disk.flush());
-  attempt(() => disk.read(size - 512, 512));
-  return "used";
+  const sizeOf = (disk: DiskDriver): number => Math.min(SIZE, disk.image.image.size);
+  return useBadImage(
+    path,
+    { readonly },
+    (disk, attempt) => {
+      const size = sizeOf(disk);
+      for (let at = 0; at < size; at += MIB / 2) attempt(() => disk.read(at, Math.min(MIB / 2, size - at)));
+    },
+    (disk, attempt) => {
+      const size = sizeOf(disk);
+      const data = new Uint8Array(4096).fill(9);
+      for (let at = 0; at + 4096 <= size; at += 700 * 1024) attempt(() => disk.write(at, data));
+      attempt(() => disk.zero(0, Math.min(size, 70 * 1024), true));
+      attempt(() => disk.discard(0, Math.min(size, MIB)));
+      attempt(() => disk.flush());
+      attempt(() => disk.read(size - 512, 512));
+    },
+  );
 }
 
 /** Uses a mutant, writable and then not. */
