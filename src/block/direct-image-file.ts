@@ -1,9 +1,9 @@
 import { Errno } from "../host/errno.ts";
+import { segmentAddress, segmentLength } from "../host/iovec.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
 import { mapForThread } from "../host/mmap.ts";
 import { type ImageFile, ImageIoError, PosixImageFile } from "./image-file.ts";
-import { segmentAddress, segmentLength } from "./segments.ts";
 
 /** A multiple of every alignment. */
 const BOUNCE_BYTES = 256 << 10;

@@ -18,7 +18,10 @@ export interface IoEngine {
   write(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void;
   /** Starts making durable what has been written by requests that completed before this call. */
   sync(fd: number, tag: number): void;
-  /** From now on a signal of this eventfd ends `wait`. Nobody has to read the eventfd. */
+  /**
+   * From now on a signal of this eventfd ends a `wait` that blocks: the one under way, or else the next one. Nobody has to read the
+   * eventfd.
+   */
   watch(eventFd: number): void;
   /**
    * Gets requests going.

@@ -1,10 +1,10 @@
+import { iovec } from "../host/iovec.ts";
 import { mapAnonymous, munmap } from "../host/mmap.ts";
 import type { Disk } from "./disk.ts";
 import type { OpenedImage, RawFile } from "./disk-image.ts";
 import { type IoEngineKind, loadEngine, type OpenEngine } from "./load-engine.ts";
 import { RawDisk } from "./raw-disk.ts";
 
-const IOVEC_BYTES = 16;
 /** Address space for the struct iovec of all requests under way; what is not used costs no memory. */
 const MAX_IOVEC_TABLES_BYTES = 64 << 20;
 /** The most requests under way at once. */
@@ -53,9 +53,9 @@ export async function diskOpener(image: OpenedImage, engines: readonly IoEngineK
  * @throws SysError
  */
 export function openDisk(image: RawFile, engine: OpenEngine, depth: number, segments: number, share = 1): RawDisk {
-  const fitting = Math.floor(MAX_IOVEC_TABLES_BYTES / (segments * IOVEC_BYTES));
+  const fitting = Math.floor(MAX_IOVEC_TABLES_BYTES / (segments * iovec.size));
   const tags = share * Math.max(1, Math.min(depth, MAX_TAGS, Math.floor(fitting / share)));
-  const iovecs = mapAnonymous(tags * segments * IOVEC_BYTES);
+  const iovecs = mapAnonymous(tags * segments * iovec.size);
   try {
     return new RawDisk(image, engine(tags, image.fd === image.cachedFd), iovecs, tags, segments);
   } catch (error) {

@@ -1,5 +1,5 @@
 import { Errno } from "../host/errno.ts";
-import { MAX_IOVECS, setIovec } from "../host/iovec.ts";
+import { IOVEC_WORDS, iovec, MAX_IOVECS, segmentAddress, segmentLength, setIovec } from "../host/iovec.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
 import { munmap } from "../host/mmap.ts";
@@ -13,9 +13,6 @@ import { discardRange, zeroRange } from "./sparse.ts";
 const READ = 1;
 const WRITE = 2;
 const SYNC = 3;
-
-const IOVEC_BYTES = 16;
-const IOVEC_WORDS = 4;
 
 /** A raw image: the disk's bytes are the file's. */
 export class RawDisk implements Disk {
@@ -160,7 +157,7 @@ export class RawDisk implements Disk {
     const offset = this.#offsets[tag] ?? 0;
     const first = this.#firsts[tag] ?? 0;
     const count = Math.min(this.#counts[tag] ?? 0, MAX_IOVECS);
-    const iovecs = this.#iovecs.address + (tag * this.#segments + first) * IOVEC_BYTES;
+    const iovecs = this.#iovecs.address + (tag * this.#segments + first) * iovec.size;
     const buffer = segmentAddress(this.segments(tag), first);
     const left = this.#left[tag] ?? 0;
     if (kind === READ) this.#engine.read(fd, iovecs, count, buffer, left, offset, tag);
@@ -248,7 +245,7 @@ export class RawDisk implements Disk {
   #transferCached(kind: number, tag: number): void {
     const { cachedFd } = this.#image;
     for (;;) {
-      const iovecs = this.#iovecs.address + (tag * this.#segments + (this.#firsts[tag] ?? 0)) * IOVEC_BYTES;
+      const iovecs = this.#iovecs.address + (tag * this.#segments + (this.#firsts[tag] ?? 0)) * iovec.size;
       const count = Math.min(this.#counts[tag] ?? 0, MAX_IOVECS);
       const offset = this.#offsets[tag] ?? 0;
       const moved =
@@ -273,8 +270,3 @@ export class RawDisk implements Disk {
     }
   }
 }
-
-const segmentAddress = (table: Uint32Array, index: number): number =>
-  (table[index * IOVEC_WORDS] ?? 0) + (table[index * IOVEC_WORDS + 1] ?? 0) * 0x1_0000_0000;
-
-const segmentLength = (table: Uint32Array, index: number): number => table[index * IOVEC_WORDS + 2] ?? 0;

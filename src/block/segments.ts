@@ -1,16 +1,5 @@
-import { MAX_IOVECS, setIovec } from "../host/iovec.ts";
-import type { MemoryBlock } from "../host/memory-block.ts";
-import { mapForThread } from "../host/mmap.ts";
+import { iovecTable, MAX_IOVECS, segmentAddress, segmentLength, setIovec } from "../host/iovec.ts";
 import type { ImageFile } from "./image-file.ts";
-
-const IOVEC_WORDS = 4;
-
-/** The address in a struct iovec of a table of 32-bit words. */
-export const segmentAddress = (table: Uint32Array, index: number): number =>
-  (table[index * IOVEC_WORDS] ?? 0) + (table[index * IOVEC_WORDS + 1] ?? 0) * 0x1_0000_0000;
-
-/** The length in a struct iovec of a table of 32-bit words. */
-export const segmentLength = (table: Uint32Array, index: number): number => table[index * IOVEC_WORDS + 2] ?? 0;
 
 /** A place in a request's segments that moves on with what is done. */
 export class SegmentCursor {
@@ -65,7 +54,7 @@ export class SegmentSource implements DataSource {
     let index = 0;
     let ahead = skip;
     for (; ahead >= segmentLength(this.#table, index); index++) ahead -= segmentLength(this.#table, index);
-    const vectors = vectorTable();
+    const vectors = iovecTable();
     for (let done = 0; done < length; ) {
       let count = 0;
       let bytes = 0;
@@ -83,11 +72,4 @@ export class SegmentSource implements DataSource {
       done += bytes;
     }
   }
-}
-
-let vectorMemory: MemoryBlock | undefined;
-
-function vectorTable(): MemoryBlock {
-  vectorMemory ??= mapForThread(MAX_IOVECS * IOVEC_WORDS * 4);
-  return vectorMemory;
 }

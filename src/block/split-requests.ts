@@ -1,6 +1,5 @@
-import { setIovec } from "../host/iovec.ts";
+import { segmentAddress, segmentLength, setIovec } from "../host/iovec.ts";
 import type { RawDisk } from "./raw-disk.ts";
-import { segmentAddress, segmentLength } from "./segments.ts";
 
 /** Operations on the file that there are for each request that may be under way. */
 export const OPERATIONS_PER_REQUEST = 2;

@@ -43,6 +43,10 @@ export class UringEngine implements IoEngine {
   readonly #now: () => number;
   /** Requests that the ring has. */
   #inRing = 0;
+  /** What the ring had completed when the thread was last let go on: signals among that ended its wait. */
+  #wokenAt = 0;
+  /** A signal has been taken that ended no wait, so that the thread may not have looked for what it tells: it ends the next one. */
+  #signalled = false;
 
   /**
    * @param tags requests that may be under way at once
@@ -88,8 +92,11 @@ export class UringEngine implements IoEngine {
 
   wait(block: boolean): void {
     const ring = this.#ring;
-    if (block && this.#done.count === 0) ring.enter(1);
+    if (block && this.#done.count === 0 && !this.#signalled) ring.enter(1);
     else if (this.#inRing > 0 || ring.unsubmitted > 0) ring.enter(0);
+    if (!block) return;
+    this.#signalled = false;
+    this.#wokenAt = ring.completed;
   }
 
   next(): boolean {
@@ -107,6 +114,7 @@ export class UringEngine implements IoEngine {
         this.result = ring.result;
         return true;
       }
+      if (((ring.taken - this.#wokenAt) | 0) > 0) this.#signalled = true;
       // The kernel ends a watch when it runs out of room for completions.
       if (!ring.more) this.#rewatch(ring.tag - WATCH);
     }

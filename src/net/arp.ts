@@ -1,3 +1,4 @@
+import { IPV4_BYTES } from "./ip-address.ts";
 import { MAC_BYTES } from "./tap-abi.ts";
 
 /** The shortest Ethernet frame, without its checksum. */
@@ -6,7 +7,6 @@ const ETHERTYPE_ARP = 0x0806;
 const ETHERTYPE_RARP = 0x8035;
 const HARDWARE_ETHERNET = 1;
 const PROTOCOL_IPV4 = 0x0800;
-const IPV4_BYTES = 4;
 /** RFC 826. */
 const REQUEST = 1;
 /** "Request reverse" (RFC 903). */

@@ -69,8 +69,8 @@ export class FrameBatch {
    * @returns whether they fit there
    */
   move(from: number, to: number, bytes: number): boolean {
-    let [source, sourceAt] = [this.#element(from), 0];
-    let [target, targetAt] = [this.#element(to), 0];
+    let [source, sourceAt] = [this.elementOf(from), 0];
+    let [target, targetAt] = [this.elementOf(to), 0];
     const end = target + (this.segments[to] ?? 0);
     for (let left = bytes; left > 0; ) {
       if (target === end) return false;
@@ -88,11 +88,6 @@ export class FrameBatch {
   clear(): void {
     this.count = 0;
     this.#taken = 0;
-  }
-
-  /** Which element of the table a frame begins with. */
-  #element(frame: number): number {
-    return ((this.addresses[frame] ?? 0) - this.#iovecs.address) / iovec.size;
   }
 
   #base(element: number): number {

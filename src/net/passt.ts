@@ -48,21 +48,21 @@ export class Passt {
 
   /** Starts the program and waits until it serves the guest. @throws PasstError, SysError */
   static start(request: PasstRequest): Passt {
-    const connection = socketPair();
-    const messages = socketPair();
-    const [fd, childFd] = connection;
-    const [messagesFd, childMessagesFd] = messages;
-    let passt: Passt;
-    try {
-      for (const end of [fd, ...messages]) makeNonBlocking(end);
-      const streams = [undefined, childMessagesFd, childMessagesFd, childFd];
-      passt = new Passt(fd, messagesFd, launchPasst(passtArguments(request), streams));
-    } catch (error) {
-      for (const end of [fd, messagesFd]) libc.close(end);
-      throw error;
-    } finally {
-      for (const end of [childFd, childMessagesFd]) libc.close(end);
-    }
+    using theirs = new DisposableStack();
+    using ours = new DisposableStack();
+    const connect = (): readonly [number, number] => {
+      const [fd, childFd] = socketPair();
+      ours.defer(() => libc.close(fd));
+      theirs.defer(() => libc.close(childFd));
+      return [fd, childFd];
+    };
+    const [fd, childFd] = connect();
+    const [messagesFd, childMessagesFd] = connect();
+    for (const end of [fd, messagesFd, childMessagesFd]) makeNonBlocking(end);
+    const streams = [undefined, childMessagesFd, childMessagesFd, childFd];
+    const passt = new Passt(fd, messagesFd, launchPasst(passtArguments(request), streams));
+    ours.move();
+    theirs.dispose();
     try {
       passt.#awaitAnswer(request.mac);
     } catch (error) {

@@ -303,6 +303,16 @@ export class IoUring {
     }
   }
 
+  /** How many completions there have been, modulo 2^32. */
+  get completed(): number {
+    return Atomics.load(this.#cqWords, this.#cqTailAt) >>> 0;
+  }
+
+  /** How many of them have been taken, modulo 2^32. */
+  get taken(): number {
+    return this.#cqHead;
+  }
+
   /** Takes the next completion into `tag`, `result` and `more`. @returns whether there was one */
   next(): boolean {
     if (this.#cqHead === this.#cqTail && !this.#available()) return false;

@@ -1,10 +1,14 @@
-import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { UringEngine } from "../../../src/block/uring-engine.ts";
+import { monotonicNs } from "../../../src/host/clock.ts";
 import { Errno } from "../../../src/host/errno.ts";
+import { createEventFd, signalEventFd } from "../../../src/host/eventfd.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
+import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
+import { createTimerFd, setTimerFd } from "../../../src/host/timerfd.ts";
 import { noIoUring } from "../host/io-uring.ts";
 import { TestFolder } from "./files.ts";
 
@@ -120,3 +124,55 @@ test.skipIf(noIoUring !== undefined)(
     ]);
   },
 );
+
+describe.skipIf(noIoUring !== undefined)("a signal", () => {
+  /** Would end a sleep that nothing else ends. */
+  const RESCUE_MS = 1500;
+  let signal = -1;
+  let rescue = -1;
+
+  beforeEach(() => {
+    signal = createEventFd();
+    rescue = createTimerFd();
+    engine.watch(signal);
+    engine.watch(rescue);
+    // The watches are there.
+    engine.wait(false);
+  });
+  afterEach(() => {
+    for (const eventFd of [signal, rescue]) libc.close(eventFd);
+  });
+
+  /** How long the engine waits, at most until the rescue comes. */
+  function waitMs(): number {
+    setTimerFd(rescue, monotonicNs() + RESCUE_MS * 1e6);
+    const begun = performance.now();
+    engine.wait(true);
+    return performance.now() - begun;
+  }
+
+  /** Takes what is done, when that has got to the kernel, and with it the signals that came meanwhile. */
+  function finish(count: number): void {
+    for (let left = count; left > 0; left -= done().length) engine.wait(false);
+  }
+
+  function readOne(tag: number): void {
+    setIovec(iovecs.u32, tag, data.address, 512);
+    engine.read(fd, iovecs.address + tag * 16, 1, data.address, 512, 0, tag);
+  }
+
+  test("that is taken while the thread does not wait ends its next wait", () => {
+    readOne(1);
+    signalEventFd(signal);
+    finish(1);
+    expect(waitMs()).toBeLessThan(RESCUE_MS / 2);
+  });
+
+  test("that ended a wait does not end the next one", () => {
+    signalEventFd(signal);
+    expect(waitMs()).toBeLessThan(RESCUE_MS / 2);
+    readOne(1);
+    finish(1);
+    expect(waitMs()).toBeGreaterThan(RESCUE_MS / 2);
+  });
+});

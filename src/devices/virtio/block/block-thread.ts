@@ -34,8 +34,8 @@ export class BlockThread {
   run(): void {
     for (;;) {
       if (this.#control.request !== ThreadRequest.RUN && this.#rest() === ThreadRequest.STOP) return;
-      this.#followDriver();
-      if (this.#work()) continue;
+      const waited = this.#followDriver();
+      if (this.#work() || waited) continue;
       this.#disk.wait(true);
       this.#poll.woke();
     }
@@ -52,14 +52,20 @@ export class BlockThread {
     return request;
   }
 
-  /** Starts and ends with the driver. */
-  #followDriver(): void {
+  /**
+   * Starts and ends with the driver.
+   * @returns whether it waited for requests, and so took signals for which nobody has looked yet
+   */
+  #followDriver(): boolean {
+    let waited = false;
     for (const queue of this.#queues) {
       if (!queue.update()) continue;
+      waited = true;
       queue.putBack();
       this.#drain([queue]);
       queue.release();
     }
+    return waited;
   }
 
   /** Waits until these queues have no request under way, and shows their driver what has finished. Others may finish, too. */

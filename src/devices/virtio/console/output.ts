@@ -1,5 +1,5 @@
 import { signalEventFd } from "../../../host/eventfd.ts";
-import { iovec, iovecTable } from "../../../host/iovec.ts";
+import { IOVEC_WORDS, iovecTable } from "../../../host/iovec.ts";
 import type { Chardev } from "../../chardev/chardev.ts";
 import { NO_CHAIN } from "../queue/queue.ts";
 import type { BackEndQueue } from "../transport/back-end.ts";
@@ -7,7 +7,6 @@ import type { BackEndQueue } from "../transport/back-end.ts";
 /** At most this much before the other devices of the thread have their turn. */
 const PASS_BYTES = 65536;
 /** In 32-bit words. */
-const IOVEC_WORDS = iovec.size / 4;
 
 /**
  * Output of the console: from the driver's buffers to the host's end. A reader that is slow holds the queue up, not the

@@ -95,7 +95,8 @@ export class Receiver {
     const rooms = this.#rooms;
     const { chain } = ring;
     rooms.clear();
-    while (rooms.count < this.#expected) {
+    // What is no room counts as well: a driver that offers nothing else must not keep the thread.
+    for (let tries = ring.size; rooms.count < this.#expected && tries > 0; tries--) {
       const head = queue.take(rooms.count);
       if (head === NO_CHAIN) break;
       const fits = chain.readableCount === 0 && chain.writableBytes > NET_HEADER_BYTES && rooms.fits(chain.count);

@@ -75,7 +75,8 @@ export class Transmitter {
     const { chain } = ring;
     const most = batchFrames(this.#gate);
     frames.clear();
-    while (frames.count < most) {
+    // What is no frame counts as well: a driver that offers nothing else must not keep the thread.
+    for (let tries = ring.size; frames.count < most && tries > 0; tries--) {
       const head = queue.take(frames.count);
       if (head === NO_CHAIN) break;
       if (isFrame(chain) && frames.fits(chain.count)) this.#add(chain, head);

@@ -133,3 +133,20 @@ test("a stop waits for the requests of all", () => {
   ]);
   expect(told.slice(-4)).toEqual(["first put back", "second put back", "first finished 1", "second finished 1"]);
 });
+
+test("what is asked while a queue is drained, by a signal that ends the drain's wait, is done before the thread sleeps", () => {
+  const order: FakeQueue[] = [];
+  const queue = new FakeQueue("first", order);
+  queue.waiting = 1;
+  queue.start();
+  queue.recalled = true;
+  const wait = (sleep: boolean): void => {
+    if (!sleep) return;
+    if (control.request === ThreadRequest.STOP) throw new Error("asleep though it is to stop");
+    control.ask(ThreadRequest.STOP);
+    const done = order.shift();
+    if (done !== undefined) done.ended++;
+  };
+  new BlockThread([queue], { wait, watch: () => undefined }, control).run();
+  expect(told).toContain("first released");
+});
