@@ -8,6 +8,7 @@ import { libc } from "../../../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../../../src/host/mmap.ts";
 import { FrameBatch } from "../../../../../src/net/frame-batch.ts";
 import type { FrameCarrier } from "../../../../../src/net/frame-carrier.ts";
+import type { RingDriver } from "../ring-driver.ts";
 import { testMemory } from "../test-memory.ts";
 import { TransportRig } from "../transport-rig.ts";
 
@@ -103,6 +104,37 @@ function setUp(hasHeader = true) {
 const frame = (bytes: number, first = 0): Uint8Array<ArrayBuffer> =>
   Uint8Array.from({ length: bytes }, (_, i) => first + i * 3);
 const counted = ({ counters }: BackEndQueue): number[] => Array.from(counters);
+
+/**
+ * A driver that offers a chain that is nothing, and another one for each that comes back.
+ * @returns how many have come back
+ */
+function offerEndlessly({ ring }: BackEndQueue, driver: RingDriver): () => number {
+  if (ring === undefined) throw new Error("the driver has not started");
+  let back = 0;
+  const complete = ring.complete.bind(ring);
+  ring.complete = (head, written) => {
+    if (++back > 100 * driver.size) throw new Error("the thread never comes back");
+    complete(head, written);
+    driver.offer(0);
+  };
+  driver.describe(0, { address: DATA, length: 4 });
+  for (let i = 0; i < driver.size; i++) driver.offer(0);
+  return () => back;
+}
+
+test.each(["receive", "transmit"] as const)("a driver that keeps pace with bad chains keeps no thread: %s", (which) => {
+  const { receive, transmit, receiveRing, transmitRing, receiver, transmitter } = setUp();
+  if (which === "receive") {
+    const back = offerEndlessly(receive, receiveRing);
+    receiver.pump();
+    expect(back()).toBeGreaterThanOrEqual(receiveRing.size);
+  } else {
+    const back = offerEndlessly(transmit, transmitRing);
+    expect(transmitter.pump()).toBe(false);
+    expect(back()).toBeGreaterThanOrEqual(transmitRing.size);
+  }
+});
 
 describe("transmission", () => {
   test("batches go out in order, and come back with length 0 and one interrupt", () => {
