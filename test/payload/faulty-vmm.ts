@@ -3,6 +3,7 @@ import { runCloudHypervisor } from "../../src/cli/cloud-hypervisor.ts";
 import { libc } from "../../src/host/libc.ts";
 import { kickThread } from "../../src/host/thread.ts";
 import { isTerminal } from "../../src/host/tty.ts";
+import { unlessGone } from "../unit/unless-gone.ts";
 
 /**
  * The VMM with a fault: bun faulty-vmm.ts KIND ARGUMENTS... A line on stdin, where it is no terminal, or SIGUSR2 brings it
@@ -23,14 +24,7 @@ const FAULTS: Readonly<Record<string, () => void>> = {
 
 function newest(link: RegExp): number {
   const fds = readdirSync("/proc/self/fd").map(Number);
-  const matching = fds.filter((fd) => {
-    try {
-      return link.test(readlinkSync(`/proc/self/fd/${fd}`));
-    } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
-      throw error;
-    }
-  });
+  const matching = fds.filter((fd) => link.test(unlessGone(() => readlinkSync(`/proc/self/fd/${fd}`)) ?? ""));
   return Math.max(...matching);
 }
 

@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { unsealRuntime } from "../../seal-runtime.ts";
 import { scratchDir } from "../setup/cache.ts";
 import { findTool } from "../setup/exec.ts";
+import { unlessGone } from "../unit/unless-gone.ts";
 import { PayloadProcess } from "./process.ts";
 import { BUILT_VMM, vmmArguments, vmmPath } from "./vmm.ts";
 
@@ -128,7 +129,7 @@ function internetSockets(pid: number): readonly string[] {
   const tables = ["tcp", "tcp6", "udp", "udp6"].map((name) => readFileSync(`/proc/${pid}/net/${name}`, "latin1"));
   const known = new Set(tables.flatMap((table) => table.split("\n").map((line) => line.trim().split(/\s+/)[9])));
   return readdirSync(`/proc/${pid}/fd`)
-    .map((fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1])
+    .map((fd) => /^socket:\[(\d+)\]$/.exec(unlessGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? "")?.[1])
     .filter((inode) => inode !== undefined && known.has(inode)) as string[];
 }
 

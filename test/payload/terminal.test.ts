@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { scratchDir } from "../setup/cache.ts";
+import { unlessGone } from "../unit/unless-gone.ts";
 import { buildPayload } from "./build.ts";
 import { eventually } from "./eventually.ts";
 import { OnTerminal } from "./on-terminal.ts";
@@ -189,7 +190,9 @@ describe("the terminal's guard", () => {
       ignores(guard, 1) && ignores(guard, 15) ? true : undefined,
     );
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) process.kill(guard, signal);
-    const files = readdirSync(`/proc/${guard}/fd`).flatMap((fd) => linkOf(guard, Number(fd)) ?? []);
+    const files = readdirSync(`/proc/${guard}/fd`).flatMap(
+      (fd) => unlessGone(() => readlinkSync(`/proc/${guard}/fd/${fd}`)) ?? [],
+    );
     expect(files.filter((file) => /kvm|memfd|pts/.test(file))).toEqual([readlinkSync(`/proc/${terminal.pid}/fd/1`)]);
     terminal.kill("SIGKILL");
     await terminal.end();
@@ -219,15 +222,6 @@ describe("the terminal's guard", () => {
 function ignores(pid: number, signal: number): boolean {
   const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "0";
   return ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n;
-}
-
-function linkOf(pid: number, fd: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/fd/${fd}`);
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
-  }
 }
 
 describe("input and size", () => {

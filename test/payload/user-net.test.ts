@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ensurePackages } from "../setup/packages.ts";
+import { unlessGone } from "../unit/unless-gone.ts";
 import { eventually } from "./eventually.ts";
 import { expectPass } from "./expect.ts";
 import { hasNetworkNamespaces, inNetworkNamespace } from "./netns.ts";
@@ -50,17 +51,15 @@ function passtOf(vmm: PayloadProcess): Promise<number> {
 }
 
 function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").map(Number).filter(Boolean);
+  const children = unlessGone(() => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"));
+  return (children ?? "").split(" ").map(Number).filter(Boolean);
 }
 
 function stateOf(pid: number): { readonly name: string; readonly state: string } | undefined {
-  try {
-    const [, name = "", state = ""] = /\((.*)\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
-    return { name, state };
-  } catch (error) {
-    if (error instanceof Error) return undefined;
-    throw error;
-  }
+  const stat = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "utf8"));
+  if (stat === undefined) return undefined;
+  const [, name = "", state = ""] = /\((.*)\) (\w)/.exec(stat) ?? [];
+  return { name, state };
 }
 
 /** Waits until a process has ended, be it that nobody has reaped it yet. */

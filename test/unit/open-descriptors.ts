@@ -1,16 +1,13 @@
 import { readdirSync, readlinkSync } from "node:fs";
+import { unlessGone } from "./unless-gone.ts";
 
 /** What this process has open: how many descriptors of each file, socket or kind. */
 export function openDescriptors(): ReadonlyMap<string, number> {
   const open = new Map<string, number>();
   for (const fd of readdirSync("/proc/self/fd")) {
-    try {
-      const what = readlinkSync(`/proc/self/fd/${fd}`);
-      open.set(what, (open.get(what) ?? 0) + 1);
-    } catch (error) {
-      // Closed since it was listed, as the listing's own descriptor is.
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-    }
+    // The listing's own descriptor, for one, is closed by now.
+    const what = unlessGone(() => readlinkSync(`/proc/self/fd/${fd}`));
+    if (what !== undefined) open.set(what, (open.get(what) ?? 0) + 1);
   }
   return open;
 }

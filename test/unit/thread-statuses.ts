@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { unlessGone } from "./unless-gone.ts";
 
 /** What the kernel says of a thread. */
 export interface ThreadStatus {
@@ -11,19 +12,9 @@ export interface ThreadStatus {
 /** The threads of a process, without those that end while this looks: threads of the runtime come and go. */
 export function threadStatuses(pid: number | "self"): ThreadStatus[] {
   return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
-    const status = statusOf(`/proc/${pid}/task/${tid}/status`);
+    const status = unlessGone(() => readFileSync(`/proc/${pid}/task/${tid}/status`, "latin1"));
     if (status === undefined) return [];
     const field = (name: string): string => new RegExp(`^${name}:[ \t]*(.*?)[ \t]*$`, "m").exec(status)?.[1] ?? "";
     return { tid: Number(tid), name: field("Name"), field };
   });
-}
-
-function statusOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, "latin1");
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT" || code === "ESRCH") return undefined;
-    throw error;
-  }
 }

@@ -1,16 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { ApiSocketError, openApiSocket } from "../../../../src/api/http/listen.ts";
@@ -18,6 +7,7 @@ import type { HttpRequest } from "../../../../src/api/http/request-parser.ts";
 import { HttpServer } from "../../../../src/api/http/server.ts";
 import { libc } from "../../../../src/host/libc.ts";
 import { connectTo, listenAt, receive, send } from "../../../../src/host/unix-socket.ts";
+import { openDescriptors } from "../../open-descriptors.ts";
 import { defer, RawClient, serve, testFolder, testWatcher } from "./rig.ts";
 
 const echo = ({ method, path, body }: HttpRequest) =>
@@ -244,13 +234,9 @@ describe("clients that do not play along", () => {
 });
 
 describe("descriptors", () => {
-  /** How many descriptors of this process, whose other threads come and go, are of files in a folder. */
+  /** How many descriptors of this process are of files in a folder. */
   const openIn = (folder: string) =>
-    readdirSync("/proc/self/fd").filter((fd) => {
-      const link = `/proc/self/fd/${fd}`;
-      // One that has been closed since it was listed is of no file.
-      return lstatSync(link, { throwIfNoEntry: false }) !== undefined && readlinkSync(link).startsWith(folder);
-    }).length;
+    [...openDescriptors()].reduce((sum, [what, count]) => (what.startsWith(folder) ? sum + count : sum), 0);
 
   /** Sends a request in pieces, each with descriptors, and waits for the answer. */
   function exchange(fd: number, pieces: readonly (readonly [string, readonly number[]])[]): Promise<string> {

@@ -15,6 +15,7 @@ import { waitReadable } from "../../../../src/host/poll.ts";
 import { Signal } from "../../../../src/host/thread.ts";
 import { endSending, receive, send, socketPair } from "../../../../src/host/unix-socket.ts";
 import { openDescriptors, openedSince } from "../../open-descriptors.ts";
+import { unlessGone } from "../../unless-gone.ts";
 
 const COMMAND = [process.execPath, join(import.meta.dir, "test-launcher.ts")];
 const PATIENCE_MS = 10_000;
@@ -194,7 +195,7 @@ test("a launcher that is ended is gone at once, and its end is no surprise", asy
 
 /** Whether a process has memory still: one that has ended has none, be it that nobody has reaped it. */
 function isRunning(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, "latin1") !== "";
+  return (unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, "latin1")) ?? "") !== "";
 }
 
 test("no descriptor is left, here or in the launcher", async () => {
