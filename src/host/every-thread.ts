@@ -86,9 +86,19 @@ interface Code {
   readonly restorer: number;
 }
 
-let code: Code | undefined;
+/** What all calls use. None of it is ever given back: a thread may still be on its way from telling that its calls are made. */
+interface Means extends Code {
+  /** For structures of system calls, and a 1 at its end. */
+  readonly memory: MemoryBlock;
+  /** Where the 1 lies. */
+  readonly one: number;
+  /** The eventfd that it is written to. */
+  readonly wakeFd: number;
+}
 
-/** Maps the code, executable and not writable. It stays, as a thread may still be on its way back from it. */
+let means: Means | undefined;
+
+/** Maps the code, executable and not writable. */
 function mapCode(): Code {
   if (process.arch !== "x64") throw new EveryThreadError(`no way to act on every thread is known on ${process.arch}`);
   const block = mapAnonymous(PAGE_SIZE);
@@ -103,9 +113,17 @@ function mapCode(): Code {
  * Maps what `onEveryThread` needs: in time, where a process is going to be forbidden to make memory executable.
  * @throws SysError, EveryThreadError
  */
-export function prepareEveryThread(): Code {
-  code ??= mapCode();
-  return code;
+export function prepareEveryThread(): void {
+  preparedMeans();
+}
+
+function preparedMeans(): Means {
+  if (means !== undefined) return means;
+  const memory = mapAnonymous(PAGE_SIZE);
+  const one = memory.sub(PAGE_SIZE - 8, 8);
+  one.u32[0] = 1;
+  means = { ...mapCode(), memory, one: one.address, wakeFd: createEventFd() };
+  return means;
 }
 
 /** Sets the signal's handler, and keeps what it was. @returns puts that back. @throws SysError */
@@ -128,17 +146,16 @@ class CallList {
   readonly #memory: MemoryBlock;
   readonly #calls: readonly SystemCall[];
 
-  /** @param wake an eventfd, and where the number lies that is written to it */
-  constructor(thread: number, calls: readonly SystemCall[], wake: { readonly fd: number; readonly one: number }) {
+  constructor(thread: number, calls: readonly SystemCall[], { wakeFd, one }: Means) {
     this.thread = thread;
     this.#calls = calls;
     const all = [
       ...calls,
       { number: Sys.gettid, args: [] },
-      { number: Sys.write, args: [wake.fd, wake.one, 8] },
+      { number: Sys.write, args: [wakeFd, one, 8] },
       { number: END, args: [] },
     ];
-    // It stays mapped, as the code does.
+    // It stays mapped, as the means do.
     this.#memory = mapAnonymous(all.length * CALL.bytes);
     const { view } = this.#memory;
     all.forEach(({ number, args }, i) => {
@@ -207,21 +224,24 @@ function waitFor(lists: readonly CallList[], doneFd: number): void {
  * @throws SysError when a call fails on a thread, EveryThreadError. Threads may differ then
  */
 export function onEveryThread(calls: readonly SystemCall[]): void {
-  const memory = mapAnonymous(PAGE_SIZE);
-  const one = memory.sub(PAGE_SIZE - 8, 8);
-  one.u32[0] = 1;
-  const fd = createEventFd();
-  const giveBack = takeSignal(memory.sub(PAGE_SIZE / 2, 2 * SIGACTION.bytes), prepareEveryThread());
+  const tools = preparedMeans();
+  const { memory, wakeFd } = tools;
+  const giveBack = takeSignal(memory.sub(PAGE_SIZE / 2, 2 * SIGACTION.bytes), tools);
   const seen = new Set<number>();
   for (let ids: readonly number[] = [libc.gettid()]; ids.length > 0; ids = threadIds().filter((id) => !seen.has(id))) {
-    const lists = ids.map((id) => new CallList(id, calls, { fd, one: one.address }));
+    const lists = ids.map((id) => new CallList(id, calls, tools));
+    // After an error here the handler stays: threads may still get the signal.
     waitFor(
       lists.filter((list) => list.send(memory)),
-      fd,
+      wakeFd,
     );
-    for (const list of lists) list.check();
+    try {
+      for (const list of lists) list.check();
+    } catch (error) {
+      giveBack();
+      throw error;
+    }
     for (const id of ids) seen.add(id);
   }
   giveBack();
-  libc.close(fd);
 }

@@ -138,19 +138,31 @@ export function restrictEveryThread(rules: readonly LandlockRule[], scope: Landl
     libc.syscall(Sys.landlock_create_ruleset, address, RULESET_ATTR.bytes, 0, 0, 0, 0),
     "create a Landlock ruleset",
   );
+  const pinned: number[] = [];
   try {
-    for (const rule of rules) addRule(ruleset, rule, fs, memory);
+    for (const rule of rules) addRule(ruleset, rule, fs, memory, pinned);
     enter(ruleset);
+  } catch (error) {
+    for (const fd of pinned) libc.close(fd);
+    throw error;
   } finally {
     libc.close(ruleset);
     munmap(address, PAGE_SIZE);
   }
 }
 
-function addRule(ruleset: number, rule: LandlockRule, handled: number, { view, address }: MemoryBlock): void {
-  const { path, rights, pinned = false } = rule;
+/** @param pinned gets the descriptor of a rule whose file is to stay open */
+function addRule(
+  ruleset: number,
+  rule: LandlockRule,
+  handled: number,
+  { view, address }: MemoryBlock,
+  pinned: number[],
+): void {
+  const { path, rights } = rule;
   const fd = libc.open(cString(path), PATH_ONLY, 0);
   if (fd < 0) return;
+  if (rule.pinned === true) pinned.push(fd);
   try {
     const allowed = rights & handled & (fstatSync(fd).isDirectory() ? handled : FILE_RIGHTS);
     if (allowed === 0) return;
@@ -159,7 +171,7 @@ function addRule(ruleset: number, rule: LandlockRule, handled: number, { view, a
     const added = libc.syscall(Sys.landlock_add_rule, ruleset, RULE_PATH_BENEATH, address, 0, 0, 0);
     check(added, `allow ${path} by a Landlock rule`);
   } finally {
-    if (!pinned) libc.close(fd);
+    if (rule.pinned !== true) libc.close(fd);
   }
 }
 
