@@ -2,6 +2,7 @@ import { startLauncher } from "../host/launcher/launcher.ts";
 import { isTerminal } from "../host/tty.ts";
 import { PASST } from "../net/passt-program.ts";
 import { logger } from "../threads/log.ts";
+import { Launches } from "../vmm/launchable-programs.ts";
 import type { RunRequest } from "./parse.ts";
 
 const log = logger("cli");
@@ -24,11 +25,18 @@ const HOST: HostFacts = { terminal: () => isTerminal(STDOUT), passt: () => Bun.w
 export function startVmmLauncher(request: RunRequest): void {
   if (!needsLauncher(request)) return;
   try {
-    startLauncher((how) => log.warn(`the launcher has ended (${how}): until the VMM is restarted ${WITHOUT_IT}`));
+    startLauncher(mayNeedNetwork(request) ? Launches.NETWORKS : Launches.CONSOLES, (how) =>
+      log.warn(`the launcher has ended (${how}): until the VMM is restarted ${WITHOUT_IT}`),
+    );
   } catch (error) {
     log.warn(`there is no launcher: ${WITHOUT_IT}: ${error}`);
   }
 }
+
+/** Whether a guest may get a network that a program makes: its own, or one that is plugged in, or another VM's. */
+export const mayNeedNetwork = ({ options, start }: RunRequest): boolean =>
+  // What VM there will be is not on the command line.
+  start !== "boot" || options.has("api-socket") || options.texts("net").some((text) => text.includes("user"));
 
 /**
  * Whether the VMM may have to start a program: one for a guest's network, one for the size of a pseudo-terminal, or need

@@ -245,9 +245,14 @@ function launchMessage(id: number, { program, args, streams }: LaunchRequest): [
 
 let ofProcess: Launcher | undefined;
 
-/** Starts the launcher of this process. @param onEnd told when it ends before this process does @throws as the constructor */
-export function startLauncher(onEnd: (how: string) => void): void {
-  ofProcess ??= new Launcher([SELF, ...PROGRAM], onEnd);
+/**
+ * Starts the launcher of this process.
+ * @param programs what it is told of the programs that it may start
+ * @param onEnd told when it ends before this process does
+ * @throws as the constructor
+ */
+export function startLauncher(programs: string, onEnd: (how: string) => void): void {
+  ofProcess ??= new Launcher([SELF, ...PROGRAM, programs], onEnd);
 }
 
 /** The launcher of this process, if it was started with one. */

@@ -1,16 +1,18 @@
 import { describe, expect, test } from "bun:test";
-import { parseCommandLine } from "../../../src/cli/parse.ts";
-import { type HostFacts, needsLauncher } from "../../../src/cli/vmm-launcher.ts";
+import { parseCommandLine, type RunRequest } from "../../../src/cli/parse.ts";
+import { type HostFacts, mayNeedNetwork, needsLauncher } from "../../../src/cli/vmm-launcher.ts";
 
 const PLAIN: HostFacts = { terminal: () => false, passt: () => false };
 const TERMINAL: HostFacts = { ...PLAIN, terminal: () => true };
 const PASST: HostFacts = { ...PLAIN, passt: () => true };
 
-function needs(host: HostFacts, ...argv: readonly string[]): boolean {
+function requestOf(argv: readonly string[]): RunRequest {
   const commandLine = parseCommandLine(argv);
   if (commandLine.kind !== "run") throw new Error(commandLine.text);
-  return needsLauncher(commandLine.request, host);
+  return commandLine.request;
 }
+
+const needs = (host: HostFacts, ...argv: readonly string[]): boolean => needsLauncher(requestOf(argv), host);
 
 const BOOT = ["--kernel", "vmlinux"];
 const QUIET = [...BOOT, "--console", "off"];
@@ -38,4 +40,14 @@ describe("a VMM has none", () => {
   ] as const)("%s", (_name, host, argv) => {
     expect(needs(host, ...argv)).toBeFalse();
   });
+});
+
+test.each([
+  ["a network of passt's", true, [...QUIET, "--net", "user=on"]],
+  ["an API", true, [...QUIET, "--api-socket", "/tmp/s"]],
+  ["no VM yet", true, ["--api-socket", "/tmp/s"]],
+  ["a TAP interface", false, [...QUIET, "--net", "tap=t0"]],
+  ["consoles", false, [...BOOT, "--console", "pty"]],
+] as const)("with %s, whether the launcher may start passt is: %p", (_what, expected, argv) => {
+  expect(mayNeedNetwork(requestOf(argv))).toBe(expected);
 });
