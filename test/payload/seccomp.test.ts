@@ -13,6 +13,7 @@ import { expectPass } from "./expect.ts";
 import { PayloadProcess } from "./process.ts";
 import { ACTS, type Act } from "./seccomp/acts.ts";
 import { KINDS, type Kind } from "./seccomp/kinds.ts";
+import { runProbe } from "./seccomp/run-probe.ts";
 import { vmmArguments, vmmPath } from "./vmm.ts";
 import { withoutSyscalls } from "./without-syscalls.ts";
 
@@ -43,12 +44,8 @@ const NEEDED: Readonly<Record<Kind, readonly Act[]>> = {
   watcher: [],
 };
 
-function probe(kind: Kind, mode: string, ...acts: Act[]): ReturnType<typeof Bun.spawnSync> {
-  return Bun.spawnSync([process.execPath, join(import.meta.dir, "seccomp", "probe.ts"), kind, mode, ...acts]);
-}
-
 function outcomes(kind: Kind, mode: string): Record<string, "done" | number> {
-  const { exitCode, stdout, stderr } = probe(kind, mode);
+  const { exitCode, stdout, stderr } = runProbe(kind, mode);
   if (exitCode !== 0) throw new Error(`the probe of ${kind} failed: ${stderr}`);
   return Object.fromEntries(JSON.parse(String(stdout)));
 }
@@ -70,7 +67,7 @@ describe.each(KINDS)("what a taken-over thread may try: %s", (kind) => {
   });
 
   test("ends the process, which names the thread and the system call", () => {
-    const { signalCode, stderr } = probe(kind, "trap", "execve");
+    const { signalCode, stderr } = runProbe(kind, "trap", "execve");
     expect(signalCode).toBe("SIGSYS");
     // The main thread of the probe has the name of Bun's.
     const thread = kind === "vmm" ? "bun[^ ]*" : `probe-${kind}`;

@@ -3,7 +3,8 @@ import { check, errno, libc } from "../libc.ts";
 import { mapAnonymous, munmap } from "../mmap.ts";
 import { Sys } from "../syscall-numbers.ts";
 import { failWith, MODE_INSTRUCTIONS, SeccompAction } from "./actions.ts";
-import { INSTRUCTION_BYTES } from "./bpf.ts";
+import { INSTRUCTION_BYTES, Op } from "./bpf.ts";
+import { THIS_PROCESS } from "./policy.ts";
 
 /** What is done about a system call that a filter does not list: end the process, only log it, or fail it with EPERM. */
 export type SeccompMode = "trap" | "log" | "errno";
@@ -37,6 +38,9 @@ export function installFilter(program: string, mode: SeccompMode, scope: "thread
   const { address, size, u8, view } = mapAnonymous(FPROG_BYTES + bytes.length);
   u8.set(bytes, FPROG_BYTES);
   const end = FPROG_BYTES + bytes.length;
+  for (let at = FPROG_BYTES; at < end; at += INSTRUCTION_BYTES)
+    if (view.getUint16(at, true) === Op.JUMP_EQUAL && view.getUint32(at + 4, true) === THIS_PROCESS)
+      view.setUint32(at + 4, process.pid, true);
   const patch = (instruction: number, action: number): void =>
     view.setUint32(end + instruction * INSTRUCTION_BYTES + 4, action, true);
   patch(MODE_INSTRUCTIONS.unlisted, UNLISTED[mode]);

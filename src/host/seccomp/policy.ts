@@ -3,7 +3,7 @@
  * those of system calls are in syscalls.json beside it, all others in constants.json.
  */
 
-/** A name in constants.json, or a number. */
+/** A name in constants.json, "THIS_PROCESS", or a number. */
 type Value = string | number;
 
 /** What the low 32 bits of an argument must be: one of some values, after a mask (names or-ed together) if there is one. */
@@ -61,6 +61,9 @@ export class PolicyError extends Error {
   override readonly name = "PolicyError";
 }
 
+/** Stands for the process's own number, which is not known before the filter is installed; no process has this one. */
+export const THIS_PROCESS = 0xffff_fff0;
+
 const ALL_BITS = 0xffff_ffff;
 const MAX_ARGUMENT = 5;
 /** The errno of quiet refusals: one for all, since they share an instruction. */
@@ -90,6 +93,7 @@ export function readPolicy(texts: readonly PolicyText[], numbers: Numbers): Poli
 
 function readRule(rule: RuleText, where: string, constants: Numbers["constants"]): Rule {
   const number = (value: Value): number => {
+    if (value === "THIS_PROCESS") return THIS_PROCESS;
     const found = typeof value === "number" ? value : constants[value];
     if (found === undefined || !Number.isInteger(found) || found < 0 || found > ALL_BITS)
       throw new PolicyError(`${where}: ${value} is no known constant of 32 bits`);

@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { KINDS } from "../../payload/seccomp/kinds.ts";
+import { runProbe } from "../../payload/seccomp/run-probe.ts";
 
-const PROBE = join(import.meta.dir, "../../payload/seccomp/probe.ts");
 /** How many messages of a kind the kernel logs in five seconds. */
 const BURST = "/proc/sys/kernel/printk_ratelimit_burst";
 let burst = "";
@@ -25,8 +24,8 @@ function records(): string[] {
 }
 
 function probe(kind: string, mode: string, ...acts: string[]): { stdout: string; stderr: string; signal: string } {
-  const { stdout, stderr, signalCode } = Bun.spawnSync([process.execPath, PROBE, kind, mode, ...acts]);
-  return { stdout: stdout.toString(), stderr: stderr.toString(), signal: String(signalCode) };
+  const { stdout, stderr, signalCode } = runProbe(kind, mode, ...acts);
+  return { stdout: String(stdout), stderr: String(stderr), signal: String(signalCode) };
 }
 
 for (const kind of KINDS)

@@ -24,6 +24,7 @@ export const ACTS = [
   "userfaultfd",
   "kill",
   "signal of another kind",
+  "signal to another process",
 ] as const;
 export type Act = (typeof ACTS)[number];
 
@@ -62,6 +63,7 @@ const MAP_PRIVATE = 2;
 const TIOCSTI = 0x5412;
 const KVM_CREATE_VM = 0xae01;
 const NOBODY = 0x7fff_ffff;
+const SIGILL = 4;
 const SIGUSR1 = 10;
 
 /**
@@ -103,7 +105,8 @@ export function prepareActs(): (act: Act) => "done" | number {
     process_vm_writev: () => call(NR.processVmWritev, NOBODY, page.address, 0, page.address, 0, 1),
     userfaultfd: () => call(NR.userfaultfd, NOBODY),
     kill: () => call(NR.kill, NOBODY, SIGUSR1),
-    "signal of another kind": () => call(NR.tgkill, NOBODY, NOBODY, SIGUSR1),
+    "signal of another kind": () => call(NR.tgkill, process.pid, NOBODY, SIGUSR1),
+    "signal to another process": () => call(NR.tgkill, NOBODY, NOBODY, SIGILL),
   };
   return (act) => (acts[act]() < 0 ? errno() : "done");
 }

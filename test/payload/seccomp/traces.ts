@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 /** A system call of a thread that had filters by then. */
 export interface TracedCall {
+  readonly pid: number;
   readonly name: string;
   /** Low 32 bits of its arguments; undefined where strace prints no number. */
   readonly args: readonly (number | undefined)[];
@@ -38,14 +39,15 @@ export function* filteredCalls(folder: string): Generator<TracedCall> {
     threads.set(Number(file.split(".")[1]), { calls: callsIn(join(folder, file)), taken: [] });
   for (const [tid, thread] of threads) readBirths(tid, thread, threads);
   for (const [tid, thread] of threads) readFilters(tid, thread, threads);
-  for (const thread of threads.values()) {
+  for (const [tid, thread] of threads) {
+    const pid = processOf(tid, threads);
     let inherited = filtersOf(thread.parent, threads);
     const waiting = thread.taken.toSorted((a, b) => a.at - b.at);
     for (const { at, name, rest } of thread.calls) {
       while (waiting[0] !== undefined && waiting[0].at < at)
         inherited = [...inherited, waiting.shift()?.instructions ?? 0];
       if (inherited.length > 0)
-        yield { name, args: argumentsOf(name, rest), filters: inherited, line: `${name}(${rest}` };
+        yield { pid, name, args: argumentsOf(name, rest), filters: inherited, line: `${name}(${rest}` };
     }
   }
 }

@@ -5,7 +5,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { INSTRUCTION_BYTES } from "../../../src/host/seccomp/bpf.ts";
 import { filterProgram, policyNumbers, policyText, policyTexts } from "../../../src/host/seccomp/filter-program.ts";
-import { type ArgumentTest, type RuleText, readPolicy } from "../../../src/host/seccomp/policy.ts";
+import { type ArgumentTest, type RuleText, readPolicy, THIS_PROCESS } from "../../../src/host/seccomp/policy.ts";
 import { KINDS, type Kind } from "./kinds.ts";
 import { filteredCalls, type TracedCall } from "./traces.ts";
 
@@ -24,16 +24,18 @@ function entriesOf(file: string, rule: RuleText, syscall: string): Entry[] {
   const number = numbers.syscalls[syscall] ?? -1;
   const [{ tests = [] } = {}] =
     readPolicy([{ threads: file, rules: [{ ...rule, syscall }] }], numbers).get(number) ?? [];
-  const names = Object.values(rule.args ?? {}).flatMap((condition) => ("mask" in condition ? [] : condition));
-  const [first, ...others] = tests;
   const untested = rule.untested === true;
-  if (first === undefined || others.length > 0 || names.length === 0)
-    return [{ file, text: syscall, untested, tests, used: false }];
-  return first.values.map((value, i) => ({
+  const conditions = Object.entries(rule.args ?? {}).flatMap(([index, condition]) =>
+    "mask" in condition ? [] : [{ index: Number(index), names: condition }],
+  );
+  const [longest] = conditions.toSorted((a, b) => b.names.length - a.names.length);
+  const several = tests.find(({ index }) => index === longest?.index);
+  if (several === undefined) return [{ file, text: syscall, untested, tests, used: false }];
+  return several.values.map((value, i) => ({
     file,
-    text: `${syscall}(${names[i]})`,
+    text: `${syscall}(${longest?.names[i]})`,
     untested,
-    tests: [{ ...first, values: [value] }],
+    tests: tests.map((test) => (test === several ? { ...test, values: [value] } : test)),
     used: false,
   }));
 }
@@ -58,10 +60,10 @@ for (const kind of KINDS) {
   kinds.set(instructions, { kind, files: names.flatMap((name) => files.get(name) ?? []) });
 }
 
-const holds = ({ tests }: Entry, { args }: TracedCall): boolean =>
+const holds = ({ tests }: Entry, { args, pid }: TracedCall): boolean =>
   tests.every(({ index, mask, values }) => {
     const value = args[index];
-    return value !== undefined && values.includes((value & mask) >>> 0);
+    return value !== undefined && values.includes(value === pid ? THIS_PROCESS : (value & mask) >>> 0);
   });
 
 const strange = new Map<string, string>();
