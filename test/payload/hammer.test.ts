@@ -11,5 +11,6 @@ test.each([
   const outcome = await runOnVmm("hammer", { cmdline, cpus: "boot=4", extra: ["--rng"] });
   expectPass(outcome);
   expect(resultNumber(outcome, "cpus")).toBe(4);
-  expect(resultNumber(outcome, "operations")).toBeGreaterThan(1000);
+  // Many times as many where nothing else has the processors.
+  expect(resultNumber(outcome, "operations")).toBeGreaterThan(50 * seconds);
 });
