@@ -86,7 +86,7 @@ async function runPayloads(run: Pick<TestRun, "tests" | "variables">): Promise<T
   const { emulated, reason } = needsKvmHost();
   if (emulated) await ensurePackages(["fish", "mandoc", "passt", "swtpm", "zsh"]);
   console.log(`payload: ${emulated ? "in the emulated KVM host" : "on this machine"}: ${reason}`);
-  return runBunTest({ ...run, testTimeoutMs: MINUTE_MS, timeoutMs: 10 * MINUTE_MS, emulated, verbose: true });
+  return runBunTest({ ...run, testTimeoutMs: MINUTE_MS, timeoutMs: 15 * MINUTE_MS, emulated, verbose: true });
 }
 
 /** What tests of the lab install as they come to it: the emulated host has no network to fetch it by. */
@@ -130,7 +130,7 @@ export const PARTS: readonly Part[] = [
       return runBunTest({
         tests: ["test/unit"],
         testTimeoutMs: 30_000,
-        timeoutMs: 6 * MINUTE_MS,
+        timeoutMs: 12 * MINUTE_MS,
         emulated: false,
         verbose: false,
       });
@@ -144,7 +144,7 @@ export const PARTS: readonly Part[] = [
       return runBunTest({
         tests: ["test/fuzz"],
         testTimeoutMs: MINUTE_MS,
-        timeoutMs: 6 * MINUTE_MS,
+        timeoutMs: 12 * MINUTE_MS,
         emulated: false,
         verbose: true,
       });
