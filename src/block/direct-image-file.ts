@@ -131,14 +131,19 @@ export class DirectImageFile implements ImageFile {
   /** Reads an aligned range into the copy; what is beyond the file's end is zeroes. @returns where the copy is */
   #load(start: number, length: number): number {
     const { address } = bounce();
-    for (;;) {
-      const count = libc.pread(this.#fd, address, length, start);
-      if (count >= 0) {
-        if (count < length) libc.memset(address + count, 0, length - count);
-        return address;
+    for (let done = 0; done < length; ) {
+      const count = libc.pread(this.#fd, address + done, length - done, start + done);
+      if (count < 0) {
+        if (errno() !== Errno.EINTR) throw new ImageIoError(`read ${length} bytes at ${start}`, errno());
+        continue;
       }
-      if (errno() !== Errno.EINTR) throw new ImageIoError(`read ${length} bytes at ${start}`, errno());
+      done += count;
+      // A file system may give back less than there is: only nothing, or an odd number, is the file's end.
+      if (count > 0 && done % this.#alignment === 0) continue;
+      libc.memset(address + done, 0, length - done);
+      break;
     }
+    return address;
   }
 }
 

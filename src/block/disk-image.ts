@@ -105,12 +105,12 @@ export class DiskImage {
     const cachedFd = resources.adopt(openImageFile(path, readonly, 0), closeSync);
     const stat = fstatSync(cachedFd, { bigint: true });
     const isDevice = stat.isBlockDevice();
-    const fileSize = isDevice ? blockDeviceSize(cachedFd) : Number(stat.size);
-    if (fileSize === undefined) throw new DiskImageError(path, "is a block device that does not tell its size");
+    lockImage(path, cachedFd, readonly, lockLength(options, stat, sizeOf(path, cachedFd, isDevice)));
+    // Whoever had it locked until now may have changed it.
+    const fileSize = sizeOf(path, cachedFd, isDevice);
     this.format = checkFormat(options, detectFormat(path, cachedFd, fileSize), warnings);
     this.protectFirstSector = options.format === undefined && isByteForByte(this.format);
     if (this.format === "raw") checkSize(path, fileSize);
-    lockImage(path, cachedFd, readonly, lockLength(options, stat, fileSize));
     const fd = direct ? resources.adopt(openImageFile(path, readonly, constants.O_DIRECT, stat), closeSync) : cachedFd;
     const alignment = direct ? (isDevice ? blockDeviceTopology(fd).logicalBlock : directAlignment(fd)) : 1;
     const file = { fd, cachedFd, isDevice, alignment };
@@ -216,6 +216,12 @@ function checkFormat(
         `the guest cannot write its first sector: use image_type=${found}`,
     );
   return found;
+}
+
+function sizeOf(path: string, fd: number, isDevice: boolean): number {
+  const size = isDevice ? blockDeviceSize(fd) : fstatSync(fd).size;
+  if (size === undefined) throw new DiskImageError(path, "is a block device that does not tell its size");
+  return size;
 }
 
 function checkSize(path: string, size: number): void {

@@ -3,6 +3,7 @@ export class DiskImageError extends Error {
   override readonly name = "DiskImageError";
 
   constructor(path: string, problem: string, options?: ErrorOptions) {
-    super(`disk image ${path} ${problem}`, options);
+    // Names that images give other files may hold anything.
+    super(`disk image ${path} ${problem}`.replaceAll(/\p{Cc}/gu, "?"), options);
   }
 }

@@ -55,8 +55,8 @@ export interface WalkOptions {
 const WINDOW_CLUSTERS = 2 << 20;
 const MAX_EXAMPLES = 20;
 const MAX_COUNT = 0xffff_ffff;
-/** L2 tables after which others get their turn. */
-const TABLES_PER_TURN = 64;
+/** Entries of tables after which others get their turn. */
+export const ENTRIES_PER_TURN = 1 << 19;
 /** What a cluster holds. What one refers to may be another's only where both are the same, and not where there is one of it. */
 const Role = { HEADER: 1, REFCOUNT_TABLE: 2, REFCOUNT_BLOCK: 3, L1: 4, SNAPSHOTS: 5, L2: 6, DATA: 7 } as const;
 type Role = (typeof Role)[keyof typeof Role];
@@ -121,7 +121,7 @@ class Checker {
   readonly #roles: Uint8Array;
   /** The first cluster of the window. */
   #first = 0;
-  #tablesRead = 0;
+  #entriesRead = 0;
 
   constructor(image: CheckedImage, options: WalkOptions) {
     this.#image = image;
@@ -146,6 +146,7 @@ class Checker {
       const count = Math.min(this.#used.length, this.#clusters - this.#first);
       if (withoutRefcounts !== true) this.#compare(count);
       onWindow?.({ first: this.#first, count, used: this.#used, stored: this.#stored });
+      yield;
     }
     return this.#findings;
   }
@@ -210,8 +211,16 @@ class Checker {
       if (!this.#use(Role.L2, name, l2, this.#clusterBytes)) continue;
       if (isActive) this.#checkCopied(table, offset, index, l2, name);
       this.#walkL2(l2, name, isActive, (index * this.#clusterBytes * this.#clusterBytes) / entryBytes);
-      if (++this.#tablesRead % TABLES_PER_TURN === 0) yield;
+      if (this.#isTurnOver(this.#clusterBytes / entryBytes)) yield;
     }
+    if (this.#isTurnOver(entries)) yield;
+  }
+
+  #isTurnOver(entries: number): boolean {
+    this.#entriesRead += entries;
+    if (this.#entriesRead < ENTRIES_PER_TURN) return false;
+    this.#entriesRead = 0;
+    return true;
   }
 
   /** @param start where on the disk what the table maps begins */

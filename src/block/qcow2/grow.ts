@@ -3,7 +3,7 @@ import { scratch } from "../../host/scratch.ts";
 import { imageFileOf } from "../direct-image-file.ts";
 import type { Qcow2Image } from "./image.ts";
 import { dataFileOf, metadataOf } from "./image.ts";
-import { ENTRY_BYTES, Header, highHalf, lowHalf } from "./layout.ts";
+import { ENTRY_BYTES, Header, highHalf, lowHalf, MAX_VIRTUAL_BYTES } from "./layout.ts";
 import { Word } from "./shared.ts";
 
 /** A size that an image cannot be given. */
@@ -23,7 +23,10 @@ export function growQcow2(image: Qcow2Image, bytes: number): void {
   const { words, l1, lock } = shared;
   lock.acquire();
   try {
+    if (words[Word.BROKEN] !== 0) throw new GrowError("nothing is written to the image any more");
+    if (bytes === words[Word.SIZE]) return;
     if (bytes < (words[Word.SIZE] ?? 0)) throw new GrowError("a qcow2 image can only be made larger");
+    if (bytes > MAX_VIRTUAL_BYTES) throw new GrowError(`at most ${MAX_VIRTUAL_BYTES} bytes are possible`);
     if (image.backing !== undefined)
       throw new GrowError("an image with a backing file keeps its size: stop the VM and use qemu-img resize");
     const { clusterBytes } = metadata;
@@ -43,7 +46,7 @@ export function growQcow2(image: Qcow2Image, bytes: number): void {
       const from = words[Word.SIZE] ?? 0;
       data.zero(from, bytes - from, true);
       if (fstatSync(image.data.cachedFd).size < bytes) data.extend(bytes);
-      data.sync();
+      metadata.sync(data);
     }
     // One write, inside one sector: the size and the table that covers it change together.
     const { view, address } = scratch();
@@ -55,8 +58,14 @@ export function growQcow2(image: Qcow2Image, bytes: number): void {
     view.setUint32(Header.CRYPT_METHOD - Header.SIZE, 0);
     view.setUint32(Header.L1_SIZE - Header.SIZE, entries);
     put(Header.L1_OFFSET - Header.SIZE, offset);
-    file.write(Header.SIZE, address, Header.REFCOUNT_TABLE_OFFSET - Header.SIZE);
-    file.sync();
+    try {
+      file.write(Header.SIZE, address, Header.REFCOUNT_TABLE_OFFSET - Header.SIZE);
+      file.sync();
+    } catch (error) {
+      // Which of both tables the header refers to nobody knows.
+      words[Word.BROKEN] = 1;
+      throw error;
+    }
     words[Word.SIZE] = bytes;
     words[Word.L1_ENTRIES] = entries;
     words[Word.L1_OFFSET] = offset;

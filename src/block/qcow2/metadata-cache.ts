@@ -35,21 +35,19 @@ export class MetadataCache {
     const { keys, stamps, words } = this.#shared;
     const slice = Math.floor(offset / this.#sliceBytes);
     const within = offset - slice * this.#sliceBytes;
-    const key = slice + 1;
-    const first = (slice % this.#sets) * WAYS;
     const now = (words[Word.CLOCK] ?? 0) + 1;
     words[Word.CLOCK] = now;
-    for (let slot = first; slot < first + WAYS; slot++)
-      if (keys[slot] === key) {
-        stamps[slot] = now;
-        return slot * this.#sliceBytes + within;
-      }
-    const slot = this.#vacate(first);
+    const found = this.#slotOf(slice);
+    if (found >= 0) {
+      stamps[found] = now;
+      return found * this.#sliceBytes + within;
+    }
+    const slot = this.#vacate((slice % this.#sets) * WAYS);
     const at = slot * this.#sliceBytes;
     // Without a key while it is read: a failure leaves the slot empty.
     keys[slot] = 0;
     this.#file.read(slice * this.#sliceBytes, this.#shared.slices.address + at, this.#sliceBytes);
-    keys[slot] = key;
+    keys[slot] = slice + 1;
     stamps[slot] = now;
     return at + within;
   }
@@ -77,11 +75,10 @@ export class MetadataCache {
   /** Forgets slices of a range of the file, changes included: nothing refers to it any more. */
   forget(offset: number, length: number): void {
     const { keys, states, words } = this.#shared;
-    const from = Math.floor(offset / this.#sliceBytes) + 1;
-    const to = Math.ceil((offset + length) / this.#sliceBytes) + 1;
-    for (let slot = 0; slot < keys.length; slot++) {
-      const key = keys[slot] ?? 0;
-      if (key < from || key >= to) continue;
+    const end = Math.ceil((offset + length) / this.#sliceBytes);
+    for (let slice = Math.floor(offset / this.#sliceBytes); slice < end; slice++) {
+      const slot = this.#slotOf(slice);
+      if (slot < 0) continue;
       if (states[slot] !== SlotState.CLEAN) words[Word.DIRTY_SLOTS] = (words[Word.DIRTY_SLOTS] ?? 0) - 1;
       states[slot] = SlotState.CLEAN;
       keys[slot] = 0;
@@ -90,9 +87,18 @@ export class MetadataCache {
 
   /** Whether a slice of a range of the file is here. */
   holds(offset: number, length: number): boolean {
-    const from = Math.floor(offset / this.#sliceBytes) + 1;
-    const to = Math.ceil((offset + length) / this.#sliceBytes) + 1;
-    return this.#shared.keys.some((key) => key >= from && key < to);
+    const end = Math.ceil((offset + length) / this.#sliceBytes);
+    for (let slice = Math.floor(offset / this.#sliceBytes); slice < end; slice++)
+      if (this.#slotOf(slice) >= 0) return true;
+    return false;
+  }
+
+  /** The slot that a slice of the file is in; negative if it is not here. */
+  #slotOf(slice: number): number {
+    const { keys } = this.#shared;
+    const first = (slice % this.#sets) * WAYS;
+    for (let slot = first; slot < first + WAYS; slot++) if (keys[slot] === slice + 1) return slot;
+    return -1;
   }
 
   /** A slot of a set that can be filled: an empty one, or the unchanged one that was not used for longest. */

@@ -106,6 +106,9 @@ export class Qcow2Metadata {
     const host = this.host;
     // As far as the slice reaches.
     let left = Math.min(this.l2Entries - index, (this.sliceEnd(at) - at) / ENTRY_BYTES) - 1;
+    // What lies outside the file is found out when it is asked for.
+    if (this.kind === Mapping.DATA)
+      left = Math.min(left, (this.shared.words[Word.FILE_CLUSTERS] ?? 0) - host / clusterBytes - 1);
     for (let next = host + clusterBytes; this.length < most && left > 0; left--, next += clusterBytes) {
       at += ENTRY_BYTES;
       if (!this.#continues(view.getUint32(at), view.getUint32(at + 4), next)) break;
@@ -143,7 +146,7 @@ export class Qcow2Metadata {
     const canMark = this.header.version >= 3;
     if (keep) {
       this.lookup(cluster * this.clusterBytes, 1);
-      if (this.kind === Mapping.DATA && this.isOwn) {
+      if (this.host !== 0 && this.isOwn && (this.kind === Mapping.DATA || this.kind === Mapping.ZERO)) {
         if (!canMark) return 0;
         this.#setEntry(cluster, highHalf(this.host) + EntryFlag.COPIED, lowHalf(this.host) + EntryFlag.ZERO);
         return 1;
@@ -193,8 +196,13 @@ export class Qcow2Metadata {
     const { first } = this.refcounts.allocate(1);
     const offset = first * this.clusterBytes;
     this.cache.forget(offset, this.clusterBytes);
-    if (table === 0) this.file.write(offset, zeroCluster(this.clusterBytes), this.clusterBytes);
-    else this.#copyTable(table, offset);
+    try {
+      if (table === 0) this.file.write(offset, zeroCluster(this.clusterBytes), this.clusterBytes);
+      else this.#copyTable(table, offset);
+    } catch (error) {
+      this.undoAllocation(first, 1);
+      throw error;
+    }
     this.#setL1(l1Index, offset);
     if (table !== 0) this.givenUp.add(table / this.clusterBytes);
   }
@@ -213,6 +221,7 @@ export class Qcow2Metadata {
   /** Brings the file to the state in memory, durably. @throws ImageIoError; what could not be written stays to be written */
   writeBack(): void {
     const { words, l1 } = this.shared;
+    if (words[Word.BROKEN] !== 0) throw new ImageIoError("nothing is written to the image any more", Errno.EIO);
     if (words[Word.DEFERRED] !== 0) {
       // No entry may refer to what is beyond the file's end. All that is ever written lies before this.
       this.file.extend((words[Word.FILE_CLUSTERS] ?? 0) * this.clusterBytes);
@@ -343,8 +352,8 @@ export class Qcow2Metadata {
     this.cache.touch(at, SlotState.DIRTY_TABLE);
   }
 
-  /** What a failed sync has lost no later one brings back. */
-  protected sync(file: ImageFile): void {
+  /** Makes a file durable. What a failed sync has lost no later one brings back. @throws ImageIoError */
+  sync(file: ImageFile): void {
     try {
       file.sync();
     } catch (error) {

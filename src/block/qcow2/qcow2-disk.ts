@@ -15,6 +15,9 @@ import { RequestSource, ZeroSource } from "./write-sources.ts";
 
 const log = logger("qcow2");
 
+/** Clusters that one request clears before others of the image get their turn. */
+const CLUSTERS_PER_TURN = 1024;
+
 /** One thread's access to a qcow2 image. @param raw the file of its data */
 export function openQcow2Disk(image: Qcow2Image, raw: RawDisk, queue: number): Disk {
   const file = imageFileOf(image);
@@ -38,6 +41,9 @@ export class Qcow2Disk implements Disk {
   readonly #filler: ClusterFiller;
   readonly #clusterBytes: number;
   readonly #unitBytes: number;
+  /** By tag: whether the request is a flush. */
+  readonly #isFlush: Uint8Array;
+  #toldBroken = false;
 
   /**
    * @param queue number of the queue that this thread serves
@@ -54,6 +60,7 @@ export class Qcow2Disk implements Disk {
     this.#filler = new ClusterFiller(view, file);
     this.#clusterBytes = view.metadata.clusterBytes;
     this.#unitBytes = view.metadata.unitBytes;
+    this.#isFlush = new Uint8Array(this.#requests.tags);
   }
 
   get tags(): number {
@@ -119,8 +126,10 @@ export class Qcow2Disk implements Disk {
       if (!isClean) this.#writeBack();
     });
     if (!ended) return;
-    if (isClean) this.#requests.flush(tag);
-    else this.#requests.finish(tag, 0);
+    if (isClean) {
+      this.#isFlush[tag] = 1;
+      this.#requests.flush(tag);
+    } else this.#requests.finish(tag, 0);
   }
 
   discard(tag: number, offset: number, length: number): void {
@@ -128,12 +137,22 @@ export class Qcow2Disk implements Disk {
     const end = this.#endUnit(offset + length);
     this.#requests.begin(tag, 0, 0);
     // What the format cannot make zeroes stays: a discard is a hint.
-    if (this.#underLock(() => this.#clearUnits(first, end, false))) this.#requests.finish(tag, 0);
+    const turn = CLUSTERS_PER_TURN * (this.#clusterBytes / this.#unitBytes);
+    for (let unit = first; unit < end; unit += turn)
+      if (!this.#underLock(() => this.#clearUnits(unit, Math.min(unit + turn, end), false))) return;
+    this.#requests.finish(tag, 0);
   }
 
   writeZeroes(tag: number, offset: number, length: number, mayUnmap: boolean): void {
     this.#requests.begin(tag, 0, 0);
-    if (this.#underLock(() => this.#zeroRange(offset, offset + length, mayUnmap))) this.#requests.finish(tag, 0);
+    const end = offset + length;
+    const turn = CLUSTERS_PER_TURN * this.#clusterBytes;
+    for (let from = offset; from < end; ) {
+      const to = Math.min(end, from - (from % turn) + turn);
+      if (!this.#underLock(() => this.#zeroRange(from, to, mayUnmap))) return;
+      from = to;
+    }
+    this.#requests.finish(tag, 0);
   }
 
   watch(eventFd: number): void {
@@ -146,7 +165,12 @@ export class Qcow2Disk implements Disk {
 
   next(): boolean {
     if (!this.#requests.next()) return false;
-    this.#view.shared.requests[this.#firstRequest + this.#requests.tag] = 0;
+    const { tag, error } = this.#requests;
+    const { requests, words } = this.#view.shared;
+    requests[this.#firstRequest + tag] = 0;
+    // The kernel tells of writes that it lost only once, and they may have been of metadata that another queue counts on.
+    if (this.#isFlush[tag] === 1 && error !== 0) words[Word.BROKEN] = 1;
+    this.#isFlush[tag] = 0;
     return true;
   }
 
@@ -349,8 +373,15 @@ export class Qcow2Disk implements Disk {
   #fail(error: unknown): void {
     if (!(error instanceof ImageIoError)) throw error;
     if (error instanceof ImageCorruptError && !this.#image.readonly) this.#giveUpImage(error);
-    else log.debug(error.message);
+    else this.#tell(error);
     this.#requests.abandon(error.errno);
+  }
+
+  #tell({ message }: ImageIoError): void {
+    const isBroken = this.#view.shared.words[Word.BROKEN] !== 0;
+    if (isBroken && !this.#toldBroken) log.error(`${message}: nothing is written to the image any more`);
+    else log.debug(message);
+    this.#toldBroken = isBroken;
   }
 
   #giveUpImage(reason: ImageCorruptError): void {

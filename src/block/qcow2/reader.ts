@@ -5,6 +5,7 @@ import type { MemoryBlock } from "../../host/memory-block.ts";
 import { type ImageFile, ImageIoError } from "../image-file.ts";
 import { unpackCluster } from "./compressed.ts";
 import { Mapping, type Qcow2Metadata } from "./metadata.ts";
+import { ImageCorruptError } from "./refcounts.ts";
 import type { Qcow2Shared } from "./shared.ts";
 
 /** The contents of a disk, read synchronously: what is below a qcow2 image, or the image itself. */
@@ -53,6 +54,8 @@ export class Qcow2Reader implements ImageReader {
   readonly #backing: ImageReader | undefined;
   readonly #packed: LateMemory;
   readonly #unpacked: LateMemory;
+  /** What has been unpacked last: of one piece, which may be fetched in parts. */
+  #extent: Piece["extent"] | undefined;
 
   /** @param size bytes of the disk when the image was opened */
   constructor(
@@ -101,6 +104,7 @@ export class Qcow2Reader implements ImageReader {
   close(): void {
     this.#packed.close();
     this.#unpacked.close();
+    this.#extent = undefined;
     this.#backing?.close();
   }
 
@@ -129,7 +133,7 @@ export class Qcow2Reader implements ImageReader {
       }
       case Mapping.UNALLOCATED:
         if (this.#backing !== undefined) {
-          this.#backing.read(offset, address, length);
+          this.#readBelow(this.#backing, offset, address, length);
           return;
         }
         libc.memset(address, 0, length);
@@ -139,11 +143,23 @@ export class Qcow2Reader implements ImageReader {
     }
   }
 
-  /** The contents of a compressed cluster, until the next one. */
+  /** An image below that is corrupt is not this one. */
+  #readBelow(backing: ImageReader, offset: number, address: number, length: number): void {
+    try {
+      backing.read(offset, address, length);
+    } catch (error) {
+      if (!(error instanceof ImageCorruptError)) throw error;
+      throw new ImageIoError(`read the backing file: ${error.message}`, error.errno);
+    }
+  }
+
+  /** The contents of a compressed cluster, until the next one. Each `lookup` has an extent of its own: parts of one piece share it. */
   #unpack({ extent }: Piece): MemoryBlock {
     const { clusterBytes } = this.#metadata;
     const packed = this.#packed.block;
     const unpacked = this.#unpacked.block;
+    if (this.#extent === extent) return unpacked;
+    this.#extent = undefined;
     this.#file.read(extent.offset, packed.address, extent.length);
     try {
       const contents = unpackCluster(packed.u8.subarray(0, extent.length), this.#compression, clusterBytes);
@@ -152,6 +168,7 @@ export class Qcow2Reader implements ImageReader {
     } catch (error) {
       throw new ImageIoError(`unpack the cluster at ${extent.offset}: ${error}`, Errno.EIO);
     }
+    this.#extent = extent;
     return unpacked;
   }
 }

@@ -12,6 +12,9 @@ import { type Qcow2Shared, SlotState, Word } from "./shared.ts";
  */
 const MOST_USED_BEYOND_END = 1 << 20;
 
+/** Refcounts, and blocks that are not there, that one search for a free cluster passes: it takes place under the image's lock. */
+const MOST_PASSED = 1 << 20;
+
 /** Metadata of an image that cannot be right. What it leads to must be neither used nor written. */
 export class ImageCorruptError extends ImageIoError {
   constructor(problem: string) {
@@ -69,7 +72,6 @@ export class Refcounts {
     const { words } = this.#shared;
     const end = words[Word.FILE_CLUSTERS] ?? 0;
     const first = this.#nextFree(words[Word.FIRST_FREE] ?? 0, end);
-    words[Word.FIRST_FREE] = first;
     if (first >= end) {
       // All of a run must fit between two refcount blocks.
       const count = Math.min(wanted, Math.max(1, this.#perBlock >>> 1));
@@ -98,13 +100,18 @@ export class Refcounts {
         this.#growTable(blocks);
         continue;
       }
-      const first = this.#extend(start, missing, count);
-      if (missing.length > 0) {
-        this.#cache.write(SlotState.DIRTY_REFCOUNTS);
-        this.#file.sync();
-        this.#writeTable(missing);
+      try {
+        const first = this.#extend(start, missing, count);
+        if (missing.length > 0) {
+          this.#cache.write(SlotState.DIRTY_REFCOUNTS);
+          this.#sync();
+          this.#writeTable(missing);
+        }
+        return first;
+      } catch (error) {
+        this.#forgetBlocks(missing);
+        throw error;
       }
-      return first;
     }
   }
 
@@ -139,19 +146,27 @@ export class Refcounts {
   /** The first cluster of a range that can be taken, or its end. A full file is passed by a slice of refcounts at a time. */
   #nextFree(start: number, end: number): number {
     const perSlice = (2 ** this.#shared.capacity.sliceBits * 8) / 2 ** this.#order;
+    const { words } = this.#shared;
     let cluster = start;
-    while (cluster < end) {
+    for (let passed = 0; cluster < end && passed < MOST_PASSED; ) {
       const index = cluster % this.#perBlock;
       const block = this.#block(Math.floor(cluster / this.#perBlock));
       if (block === 0) {
         cluster += this.#perBlock - index;
+        passed++;
         continue;
       }
       const count = Math.min(perSlice - (index % perSlice), end - cluster);
       const free = this.#firstFree(block, index, count);
-      if (free >= 0) return cluster + free;
+      if (free >= 0) {
+        words[Word.FIRST_FREE] = cluster + free;
+        return cluster + free;
+      }
       cluster += count;
+      passed += count;
     }
+    // The next search goes on here.
+    words[Word.FIRST_FREE] = Math.min(cluster, end);
     return end;
   }
 
@@ -216,22 +231,51 @@ export class Refcounts {
     if (clusters * this.#clusterBytes < (entries + 2) * ENTRY_BYTES)
       throw new ImageIoError("the image cannot grow any more", Errno.ENOSPC);
     words[Word.REFCOUNT_TABLE_CLUSTERS] = clusters;
-    let first: number;
+    let missing: readonly number[] = [];
+    let offset: number;
     try {
-      const { start, missing } = this.#planAppend(clusters);
-      first = this.#extend(start, missing, clusters);
+      const plan = this.#planAppend(clusters);
+      missing = plan.missing;
+      offset = this.#extend(plan.start, missing, clusters) * this.#clusterBytes;
+      this.#cache.write(SlotState.DIRTY_REFCOUNTS);
+      this.#file.write(offset, refcountTable.address, clusters * this.#clusterBytes);
+      this.#sync();
     } catch (error) {
+      this.#forgetBlocks(missing);
       words[Word.REFCOUNT_TABLE_CLUSTERS] = old.clusters;
       throw error;
     }
-    const offset = first * this.#clusterBytes;
-    this.#cache.write(SlotState.DIRTY_REFCOUNTS);
-    this.#file.write(offset, refcountTable.address, clusters * this.#clusterBytes);
-    this.#file.sync();
-    this.#writeHeader(offset, clusters);
-    this.#file.sync();
+    try {
+      this.#writeHeader(offset, clusters);
+      this.#file.sync();
+    } catch (error) {
+      // Which of both the header refers to nobody knows.
+      words[Word.BROKEN] = 1;
+      throw error;
+    }
     words[Word.REFCOUNT_TABLE_OFFSET] = offset;
     for (let i = 0; i < old.clusters; i++) this.release(old.offset / this.#clusterBytes + i);
+  }
+
+  /** Has blocks that the file's table does not refer to yet be none. Clusters that were allocated with them are lost. */
+  #forgetBlocks(indices: readonly number[]): void {
+    const { view } = this.#shared.refcountTable;
+    for (const index of indices) {
+      const at = index * ENTRY_BYTES;
+      const offset = entryOffset(view.getUint32(at), view.getUint32(at + 4));
+      if (offset !== 0) this.#cache.forget(offset, this.#clusterBytes);
+      view.setUint32(at, 0);
+      view.setUint32(at + 4, 0);
+    }
+  }
+
+  #sync(): void {
+    try {
+      this.#file.sync();
+    } catch (error) {
+      this.#shared.words[Word.BROKEN] = 1;
+      throw error;
+    }
   }
 
   /** Where clusters at the end of the file would start, and the refcount blocks that have to come before them. */

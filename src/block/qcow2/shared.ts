@@ -3,7 +3,7 @@ import { mapAnonymous, munmap } from "../../host/mmap.ts";
 import type { BlockRef } from "../../threads/block-ref.ts";
 import { Lock } from "../../threads/lock.ts";
 import type { Qcow2Header } from "./header.ts";
-import { ENTRY_BYTES, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from "./layout.ts";
+import { ENTRY_BYTES, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, MAX_VIRTUAL_BYTES } from "./layout.ts";
 
 /** Numbers that change while an image is open, by their place in `Qcow2Shared.words`. */
 export const Word = {
@@ -71,8 +71,11 @@ export function capacityOf(header: Qcow2Header, fileSize: number, queues: number
   const l2Bytes = Math.ceil(size / clusterBytes) * header.entryBytes;
   const cacheBytes = Math.min(MAX_CACHE_BYTES, Math.max(MIN_CACHE_BYTES, 2 * l2Bytes));
   const sliceBits = Math.min(MAX_SLICE_BITS, clusterBits);
-  // All of the disk may have to be allocated anew, beside what is there.
-  const mostClusters = (2 * size + 2 * fileSize) / clusterBytes + 64;
+  // All that the disk may grow to may have to be allocated anew, beside what is there.
+  const l1Bytes = Math.min(MAX_L1_BYTES, Math.ceil((header.l1Entries * ENTRY_BYTES) / PAGE + 1) * PAGE);
+  const l2Covers = (clusterBytes * clusterBytes) / header.entryBytes;
+  const largest = Math.max(size, Math.min(MAX_VIRTUAL_BYTES, (l1Bytes / ENTRY_BYTES) * l2Covers));
+  const mostClusters = (2 * largest + 2 * fileSize) / clusterBytes + 64;
   const clustersOfBlock = (clusterBytes * 8) / 2 ** refcountOrder;
   const refcountTableBytes = Math.max(
     header.refcountTableClusters * clusterBytes,
@@ -81,7 +84,7 @@ export function capacityOf(header: Qcow2Header, fileSize: number, queues: number
   return {
     sliceBits,
     slots: Math.ceil(cacheBytes / 2 ** sliceBits / WAYS) * WAYS,
-    l1Bytes: Math.min(MAX_L1_BYTES, Math.ceil((header.l1Entries * ENTRY_BYTES) / PAGE + 1) * PAGE),
+    l1Bytes,
     refcountTableBytes: Math.min(MAX_REFCOUNT_TABLE_BYTES, refcountTableBytes),
     queues,
   };

@@ -1,8 +1,9 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, spyOn, test } from "bun:test";
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DirectImageFile } from "../../../src/block/direct-image-file.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
+import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
 import { Random } from "../random.ts";
 import { DiskDriver } from "./disk-driver.ts";
@@ -17,6 +18,26 @@ const folder = new TestFolder();
 afterAll(() => folder.remove());
 
 describe.skipIf(noDirectIo(folder) !== undefined)("direct I/O", () => {
+  test("a file system that gives less than was asked for is asked again", () => {
+    const path = folder.file("short.raw", Buffer.alloc(MIB, 7));
+    const fds = [constants.O_DIRECT, 0].map((flag) => openSync(path, constants.O_RDWR | flag));
+    const [fd = -1, cachedFd = -1] = fds;
+    const memory = mapAnonymous(65536);
+    const file = new DirectImageFile(fd, cachedFd, PAGE);
+    {
+      const { pread } = libc;
+      using _ = spyOn(libc, "pread").mockImplementation((from, address, length, offset) =>
+        pread(from, address, Math.min(length, PAGE), offset),
+      );
+      file.read(512, memory.address, 60_000);
+      expect(memory.u8.subarray(0, 60_000).every((byte) => byte === 7)).toBeTrue();
+      file.write(3 * PAGE + 512, memory.address, 5000);
+    }
+    expect(readFileSync(path).every((byte) => byte === 7)).toBeTrue();
+    for (const open of fds) closeSync(open);
+    munmap(memory.address, memory.size);
+  });
+
   test.each([512, 4096])("at any place of a file, where the device takes multiples of %d bytes", (alignment) => {
     const random = new Random(alignment);
     const model = new Uint8Array(2 * MIB);

@@ -41,3 +41,34 @@ test("not beyond a backing file, nor beyond what its tables have room for", asyn
   driver.write(0, new Uint8Array(512));
   driver.flush();
 });
+
+test.each([
+  ["512", 32 << 20],
+  ["1k", 100 << 20],
+])("a disk with clusters of %s that has grown can be filled", async (clusterBytes, size) => {
+  qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", `cluster_size=${clusterBytes}`, path, String(1 << 20));
+  {
+    using driver = await DiskDriver.open(path);
+    resizeImage(driver.image.image, size, true);
+    const data = new Uint8Array(1 << 20).fill(1);
+    for (let at = 0; at < size; at += data.length) driver.write(at, data);
+    driver.flush();
+  }
+  checkImage(path);
+});
+
+test("a raw data file that keeps its size, and a size that no image can have", async () => {
+  const options = `data_file=${join(folder.path, "data")},data_file_raw=on`;
+  qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, String(1 << 20));
+  {
+    using driver = await DiskDriver.open(path, { backingFiles: true });
+    resizeImage(driver.image.image, 1 << 20, true);
+  }
+  qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", path, "1G");
+  {
+    using driver = await DiskDriver.open(path);
+    expect(() => resizeImage(driver.image.image, 2 ** 45, true)).toThrow("cannot be made a disk");
+  }
+  using driver = await DiskDriver.open(path);
+  expect(driver.image.image.size).toBe(2 ** 30);
+});

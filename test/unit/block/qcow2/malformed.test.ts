@@ -174,6 +174,8 @@ describe("what an image must not be", () => {
     create("-b", raw, "-F", "raw", path);
     expect(await problem(path)).toContain("allow it with backing_files=on");
     expect(await problem(path, { backingFiles: true })).toBe("");
+    qemu("qemu-img", "rebase", "-u", "-b", "\x1b[31mred", "-F", "raw", path);
+    expect(await problem(path)).toContain("needs the backing file '?[31mred'");
     qemu("qemu-img", "rebase", "-u", "-b", path, "-F", "qcow2", path);
     expect(await problem(path, { backingFiles: true })).toContain("is below itself");
     let below = raw;

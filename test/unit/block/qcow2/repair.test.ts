@@ -370,3 +370,24 @@ test("an image that QEMU left without its refcounts is put in order when it is o
   const contents = await contentsOf(path, scratch);
   expect(contents.subarray(0, 2 << 20)).toEqual(new Uint8Array(2 << 20).fill(5));
 });
+
+test("nor is one whose tables would take minutes to go over, while somebody waits for it to be opened", () => {
+  // 65536 L1 entries for one and the same full L2 table.
+  const entries = 65536;
+  qemu("qemu-img", "create", "-q", "-f", "qcow2", path, "1M");
+  qemu("qemu-io", "-f", "qcow2", "-c", "write -q 0 1M", path);
+  const bytes = readFileSync(path);
+  const l1Entry = bytes.readBigUInt64BE(u64(bytes, 40));
+  const l2 = Number(l1Entry & 0x00ff_ffff_ffff_fe00n);
+  const l2Entry = bytes.readBigUInt64BE(l2);
+  for (let i = 0; i < 8192; i++) bytes.writeBigUInt64BE(l2Entry, l2 + 8 * i);
+  const l1 = Math.ceil(bytes.length / 65536) * 65536;
+  const hostile = Buffer.alloc(l1 + entries * 8);
+  bytes.copy(hostile);
+  for (let i = 0; i < entries; i++) hostile.writeBigUInt64BE(l1Entry, l1 + 8 * i);
+  hostile.writeUInt32BE(entries, 36);
+  hostile.writeBigUInt64BE(BigInt(l1), 40);
+  hostile[DIRTY_AT] = 1;
+  writeFileSync(path, hostile);
+  expect(() => openAnyImage(path, { format: "qcow2" })).toThrow("cloud-hypervisor disk check --repair all");
+}, 30_000);

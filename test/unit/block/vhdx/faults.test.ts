@@ -1,16 +1,15 @@
 import { afterAll, expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { type ImageFile, ImageIoError, PosixImageFile } from "../../../../src/block/image-file.ts";
 import { openDisk } from "../../../../src/block/open-disk.ts";
 import { SyncEngine } from "../../../../src/block/sync-engine.ts";
 import { type VhdxImage, viewOf } from "../../../../src/block/vhdx/image.ts";
 import { VhdxDisk } from "../../../../src/block/vhdx/vhdx-disk.ts";
 import { Errno } from "../../../../src/host/errno.ts";
 import { setIovec } from "../../../../src/host/iovec.ts";
-import type { MemoryBlock } from "../../../../src/host/memory-block.ts";
 import { mapAnonymous } from "../../../../src/host/mmap.ts";
 import { DiskDriver } from "../disk-driver.ts";
+import { FaultyFile } from "../faulty-file.ts";
 import { openAnyImage, TestFolder } from "../files.ts";
 import { checkImage } from "../qemu.ts";
 import { MIB, makeImage } from "./corpus.ts";
@@ -19,56 +18,6 @@ const folder = new TestFolder("memory");
 afterAll(() => folder.remove());
 
 const synchronous = (tags: number): SyncEngine => new SyncEngine(tags);
-
-type Operation = "write" | "writev" | "sync" | "zero";
-
-/** A file that fails when it is told to. */
-class FaultyFile implements ImageFile {
-  /** What fails from now on, and with what. */
-  fault: { readonly operations: readonly Operation[]; readonly errno: number } | undefined;
-  readonly #file: PosixImageFile;
-
-  constructor(fd: number) {
-    this.#file = new PosixImageFile(fd);
-  }
-
-  read(offset: number, address: number, length: number): void {
-    this.#file.read(offset, address, length);
-  }
-
-  write(offset: number, address: number, length: number): void {
-    this.#check("write");
-    this.#file.write(offset, address, length);
-  }
-
-  /** What fails has been written in part. */
-  writev(offset: number, vectors: MemoryBlock, count: number, length: number): void {
-    this.#file.writev(offset, vectors, count, length);
-    this.#check("writev");
-  }
-
-  extend(size: number): void {
-    this.#file.extend(size);
-  }
-
-  sync(): void {
-    this.#check("sync");
-    this.#file.sync();
-  }
-
-  zero(offset: number, length: number, mayUnmap: boolean): void {
-    this.#check("zero");
-    this.#file.zero(offset, length, mayUnmap);
-  }
-
-  punch(offset: number, length: number): void {
-    this.#file.punch(offset, length);
-  }
-
-  #check(operation: Operation): void {
-    if (this.fault?.operations.includes(operation)) throw new ImageIoError(operation, this.fault.errno);
-  }
-}
 
 /** An image on a file that can be made to fail. */
 function faulty(name: string, resources: DisposableStack, size = "4M") {
@@ -117,7 +66,7 @@ test("a new block whose data found no space leaves nothing in the next one, and 
   using resources = new DisposableStack();
   const { path, file, write, read, flush } = faulty("space", resources);
   expect(write(0, 512, 1)).toBe(0);
-  file.fault = { operations: ["writev"], errno: Errno.ENOSPC };
+  file.fail(Errno.ENOSPC, "writev");
   expect(write(MIB, 4096, 2)).toBe(Errno.ENOSPC);
   file.fault = undefined;
   expect(read(MIB, 4096)).toEqual(new Uint8Array(4096));
@@ -136,7 +85,7 @@ test("a log without space fails a flush, and the next one succeeds", async () =>
   using resources = new DisposableStack();
   const { path, file, write, flush } = faulty("log", resources);
   expect(write(0, 512, 1)).toBe(0);
-  file.fault = { operations: ["write"], errno: Errno.ENOSPC };
+  file.fail(Errno.ENOSPC, "write");
   expect(flush()).toBe(Errno.ENOSPC);
   file.fault = undefined;
   expect(write(MIB, 512, 2)).toBe(0);
@@ -153,7 +102,7 @@ test("an image that could not be made durable is not written to any more, but st
   expect(write(0, 512, 1)).toBe(0);
   expect(flush()).toBe(0);
   expect(write(MIB, 512, 2)).toBe(0);
-  file.fault = { operations: ["sync"], errno: Errno.EIO };
+  file.fail(Errno.EIO, "sync");
   expect(flush()).toBe(Errno.EIO);
   file.fault = undefined;
   const before = readFileSync(path);
@@ -172,7 +121,7 @@ test("nor is its block table, when memory for it runs out", () => {
   const { path, file, write, flush, readError } = faulty("table", resources, "2T");
   const stride = 512 * MIB;
   for (let i = 0; i < 2048; i++) expect(write(i * stride, 512, 1)).toBe(0);
-  file.fault = { operations: ["sync"], errno: Errno.EIO };
+  file.fail(Errno.EIO, "sync");
   expect(flush()).toBe(Errno.EIO);
   file.fault = undefined;
   const before = metadataOf(path);
