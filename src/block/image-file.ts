@@ -2,7 +2,7 @@ import { Errno } from "../host/errno.ts";
 import { iovec, setIovec } from "../host/iovec.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { MemoryBlock } from "../host/memory-block.ts";
-import { discardRange, zeroRange } from "./sparse.ts";
+import { punchHole, zeroRange } from "./sparse.ts";
 
 /** A request on an image that failed, with what the guest is to be told: an errno. */
 export class ImageIoError extends Error {
@@ -101,7 +101,7 @@ export class PosixImageFile implements ImageFile {
 
   punch(offset: number, length: number): void {
     // A hint: space that is not given back is merely not used.
-    discardRange(this.#fd, false, offset, length);
+    punchHole(this.#fd, offset, length);
   }
 }
 

@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import { Errno, SysError } from "../host/errno.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { OpenedImage, RawImage } from "./disk-image.ts";
@@ -45,7 +46,10 @@ function resizeFile(image: RawImage, bytes: number, sparse: boolean): void {
   }
   const failed = `the image cannot be made ${bytes} bytes long`;
   const error = sparse ? 0 : preallocate(fd, bytes);
-  if (error !== 0 && error !== Errno.EOPNOTSUPP)
+  if (error !== 0 && error !== Errno.EOPNOTSUPP) {
+    // Gives back what has been allocated beyond the end.
+    libc.ftruncate(fd, fstatSync(fd).size);
     throw new ImageSizeError(failed, { cause: new SysError(error, "fallocate") });
+  }
   if (libc.ftruncate(fd, bytes) !== 0) throw new ImageSizeError(failed, { cause: new SysError(errno(), "ftruncate") });
 }

@@ -38,8 +38,13 @@ export function discardRange(file: number, isDevice: boolean, offset: number, le
     const error = deviceRequest(file, BlockRequest.BLKDISCARD, offset, length);
     return error === Errno.EOPNOTSUPP ? 0 : error;
   }
-  const error = allocate(file, PUNCH_HOLE | KEEP_SIZE, offset, length);
+  const error = punchHole(file, offset, length);
   return error === Errno.EOPNOTSUPP ? zeroRange(file, false, offset, length, false) : error;
+}
+
+/** Gives space of a file back, if its file system can. @returns 0 or an errno */
+export function punchHole(file: number, offset: number, length: number): number {
+  return allocate(file, PUNCH_HOLE | KEEP_SIZE, offset, length);
 }
 
 /**

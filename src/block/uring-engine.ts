@@ -45,6 +45,8 @@ export class UringEngine implements IoEngine {
   #inRing = 0;
   /** What the ring had completed when the thread was last let go on: signals among that ended its wait. */
   #wokenAt = 0;
+  /** Watches that the kernel has ended, to be made again. */
+  readonly #ended: number[] = [];
   /** A signal has been taken that ended no wait, so that the thread may not have looked for what it tells: it ends the next one. */
   #signalled = false;
 
@@ -92,6 +94,7 @@ export class UringEngine implements IoEngine {
 
   wait(block: boolean): void {
     const ring = this.#ring;
+    for (let index = this.#ended.pop(); index !== undefined; index = this.#ended.pop()) this.#rewatch(index);
     if (block && this.#done.count === 0 && !this.#signalled) ring.enter(1);
     else if (this.#inRing > 0 || ring.unsubmitted > 0) ring.enter(0);
     if (!block) return;
@@ -146,6 +149,18 @@ export class UringEngine implements IoEngine {
   }
 
   #makeRoom(): void {
-    if (!this.#ring.hasRoom(1)) this.#ring.enter(0);
+    const ring = this.#ring;
+    while (!ring.hasRoom(1)) {
+      ring.enter(0);
+      // The kernel takes nothing until completions have been taken.
+      while (!ring.hasRoom(1) && ring.next())
+        if (ring.tag < WATCH) {
+          this.#inRing--;
+          this.#done.add(ring.tag, ring.result);
+        } else {
+          this.#signalled = true;
+          if (!ring.more) this.#ended.push(ring.tag - WATCH);
+        }
+    }
   }
 }

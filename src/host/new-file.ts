@@ -1,6 +1,7 @@
-import { closeSync, constants, fsyncSync, linkSync, openSync, unlinkSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { check, libc } from "./libc.ts";
+import { Errno, SysError } from "./errno.ts";
+import { check, errno, libc } from "./libc.ts";
 import { cString, scratch } from "./scratch.ts";
 import { Sys } from "./syscall-numbers.ts";
 
@@ -8,11 +9,11 @@ import { Sys } from "./syscall-numbers.ts";
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
+/** linux/fs.h: fails where the target exists. */
+const RENAME_NOREPLACE = 1;
 const MODE = 0o666;
 /** What open(2) fails with where the file system or the kernel has no O_TMPFILE. */
 const WITHOUT_O_TMPFILE = ["EOPNOTSUPP", "EISDIR", "EINVAL"];
-/** More than the path of a descriptor takes. */
-const SOURCE_BYTES = 64;
 
 /** A new file that has its name only when it is complete: a process that is killed meanwhile leaves nothing behind. */
 export class NewFile {
@@ -20,7 +21,7 @@ export class NewFile {
   /** For reading and writing. */
   readonly fd: number;
   /** Its name for now, where the file system has no files without one. */
-  readonly #partial: string | undefined;
+  #partial: string | undefined;
 
   /**
    * @param target the name that it is to get
@@ -41,8 +42,15 @@ export class NewFile {
 
   /** Gives a file that is durable its name, durably. @throws Error of the system, also when something has the name */
   publish(): void {
-    if (this.#partial !== undefined) linkSync(this.#partial, this.#target);
-    else linkDescriptor(this.fd, this.#target);
+    const from = this.#partial ?? `/proc/self/fd/${this.fd}`;
+    const flags = this.#partial === undefined ? AT_SYMLINK_FOLLOW : 0;
+    if (atPaths(Sys.linkat, from, this.#target, flags) < 0) {
+      // A file system without links to files can give a file another name.
+      if (this.#partial === undefined || (errno() !== Errno.EPERM && errno() !== Errno.EOPNOTSUPP))
+        throw new SysError(errno(), `name ${this.#target}`);
+      check(atPaths(Sys.renameat2, from, this.#target, RENAME_NOREPLACE), `name ${this.#target}`);
+      this.#partial = undefined;
+    }
     const folder = openSync(dirname(this.#target), "r");
     try {
       fsyncSync(folder);
@@ -66,14 +74,15 @@ function openUnnamed(folder: string): number | undefined {
   }
 }
 
-function linkDescriptor(fd: number, target: string): void {
+/** A system call of two paths. @returns negative when it fails @throws RangeError when they are too long */
+function atPaths(call: number, from: string, to: string, flags: number): number {
   // The scratch block holds one string: the other one follows it.
-  const source = cString(`/proc/self/fd/${fd}`);
+  const source = cString(from);
   const { u8 } = scratch();
-  const path = Buffer.from(`${target}\0`);
-  if (SOURCE_BYTES + path.length > u8.length || target.includes("\0"))
+  const at = Buffer.byteLength(from) + 1;
+  const path = Buffer.from(`${to}\0`);
+  if (at + path.length > u8.length || to.includes("\0"))
     throw new RangeError(`a path of ${path.length} bytes is too long or has a NUL`);
-  u8.set(path, SOURCE_BYTES);
-  const destination = source + SOURCE_BYTES;
-  check(libc.syscall(Sys.linkat, AT_FDCWD, source, AT_FDCWD, destination, AT_SYMLINK_FOLLOW, 0), `name ${target}`);
+  u8.set(path, at);
+  return libc.syscall(call, AT_FDCWD, source, AT_FDCWD, source + at, flags, 0);
 }

@@ -29,6 +29,8 @@ export interface VhdxHeader {
 
 /** No file has been changed so often: what has more could soon not be counted any further. */
 const MAX_SEQUENCE_NUMBER = 2n ** 63n;
+/** A log is 1 MiB long as a rule; one that is replayed is gone over as a whole. */
+const MAX_REPLAYED_LOG_BYTES = 64 * MIB;
 
 /**
  * Chooses the current header of two and checks it.
@@ -51,6 +53,11 @@ export function parseHeader(path: string, section: Buffer, fileSize: number): Vh
   const length = bytes.readUInt32LE(Header.LOG_LENGTH);
   if (offset % MIB !== 0 || length % MIB !== 0 || length === 0 || offset < HEADER_SECTION_BYTES)
     throw new DiskImageError(path, `is damaged: its log of ${length} bytes is at offset ${offset}`);
+  if (guid !== NO_GUID && length > MAX_REPLAYED_LOG_BYTES)
+    throw new DiskImageError(
+      path,
+      `was not closed properly, and its log has room for ${length} bytes, ${MAX_REPLAYED_LOG_BYTES} at most are gone over here`,
+    );
   if (offset + length > fileSize)
     throw new DiskImageError(path, `has its log beyond its end, at offset ${offset}: it is cut short, copy it again`);
   return { slot, bytes, log: { offset, length }, logGuid: guid === NO_GUID ? undefined : guid };

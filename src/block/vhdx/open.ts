@@ -4,6 +4,7 @@ import { logger } from "../../threads/log.ts";
 import type { ImageOpenOptions } from "../disk-image.ts";
 import { DiskImageError } from "../image-error.ts";
 import { ImageIoError, PosixImageFile } from "../image-file.ts";
+import { canBeSparse } from "../sparse.ts";
 import { fileTopology, SECTOR_BYTES } from "../topology.ts";
 import { type BlockScan, scanBlocks } from "./block-scan.ts";
 import { HEADER_PAIR_BYTES, HeaderPair, parseHeader, type VhdxHeader } from "./header.ts";
@@ -58,7 +59,7 @@ export function openVhdx(options: ImageOpenOptions): VhdxImage {
   const { contents, geometry, scan } = inspect(path, cachedFd, replayed ?? options.fileSize, "all");
   const { header, source, regions, parameters, fileSize } = contents;
   const { diskBytes, isFixed, logicalSector } = parameters;
-  const pinned = pinnedSectors(contents, geometry.entries);
+  const pinned = pinnedSectors(path, contents, geometry.entries);
   const capacity = capacityOf(Math.ceil(geometry.entries / ENTRIES_OF_SECTOR), pinned.length);
   const shared = resources.adopt(VhdxShared.allocate(capacity), VhdxShared.free);
   const image: VhdxImage = {
@@ -70,7 +71,7 @@ export function openVhdx(options: ImageOpenOptions): VhdxImage {
     alignment: file.alignment,
     topology: fileTopology(Math.max(SECTOR_BYTES, logicalSector, file.alignment)),
     canBeSparse: !readonly,
-    punch: !readonly && options.sparse && !isFixed,
+    punch: !readonly && options.sparse && !isFixed && canBeSparse(cachedFd, fileSize),
     layout: { geometry, log: header.log, tableOffset: regions.bat.offset, keepsPlaces: scan.keepsPlaces },
     capacity,
     shared,
@@ -176,12 +177,15 @@ const isInside = (part: Extent, whole: Extent): boolean =>
   part.offset >= whole.offset && part.offset + part.length <= whole.offset + whole.length;
 
 /** Sectors of the block table that the log changes. */
-function pinnedSectors({ updates, regions }: Contents, entries: number): number[] {
+function pinnedSectors(path: string, { updates, regions }: Contents, entries: number): number[] {
   const sectors = new Set<number>();
   const end = regions.bat.offset + Math.ceil(entries / ENTRIES_OF_SECTOR) * SECTOR;
   for (const { offset, length } of updates)
-    for (let at = Math.max(offset, regions.bat.offset); at < Math.min(offset + length, end); at += SECTOR)
+    for (let at = Math.max(offset, regions.bat.offset); at < Math.min(offset + length, end); at += SECTOR) {
       sectors.add((at - regions.bat.offset) / SECTOR);
+      if (sectors.size > MAX_KEPT_UPDATES)
+        throw new DiskImageError(path, "was not closed properly, and its log is large: open it once for writing");
+    }
   return [...sectors];
 }
 
@@ -226,8 +230,10 @@ function applyLog(
   headers.update({ FILE_WRITE_GUID: fileWriteGuid });
   let size = fileSize;
   for (const { offset, length, data } of sequence.updates()) {
-    if (data === undefined) file.zero(offset, length, true);
-    else {
+    if (data === undefined) {
+      // Beyond its end the file reads as zeroes anyway.
+      if (offset < size) file.zero(offset, Math.min(length, size - offset), true);
+    } else {
       sector.u8.set(data);
       file.write(offset, sector.address, length);
       size = Math.max(size, offset + length);

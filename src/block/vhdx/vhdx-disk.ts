@@ -2,11 +2,12 @@ import { libc } from "../../host/libc.ts";
 import { logger } from "../../threads/log.ts";
 import { imageFileOf } from "../direct-image-file.ts";
 import type { Disk } from "../disk.ts";
-import { type ImageFile, ImageIoError } from "../image-file.ts";
+import { type ImageFile, ImageIoError, PosixImageFile } from "../image-file.ts";
 import type { RawDisk } from "../raw-disk.ts";
 import { type DataSource, SegmentCursor, SegmentSource } from "../segments.ts";
 import { type VhdxImage, type VhdxView, viewOf } from "./image.ts";
 import { BlockState } from "./layout.ts";
+import { Word } from "./shared.ts";
 
 const log = logger("vhdx");
 
@@ -25,6 +26,10 @@ export class VhdxDisk implements Disk {
   readonly #image: VhdxImage;
   readonly #raw: RawDisk;
   readonly #file: ImageFile;
+  /** The same through the host's page cache. */
+  readonly #cached: ImageFile;
+  /** By tag: whether the request is a flush. */
+  readonly #isFlush: Uint8Array;
   readonly #view: VhdxView;
   readonly #blockBytes: number;
 
@@ -33,6 +38,8 @@ export class VhdxDisk implements Disk {
     this.#image = image;
     this.#view = view;
     this.#file = file;
+    this.#cached = new PosixImageFile(image.cachedFd);
+    this.#isFlush = new Uint8Array(raw.tags);
     this.#raw = raw;
     this.#blockBytes = image.layout.geometry.blockBytes;
   }
@@ -83,7 +90,16 @@ export class VhdxDisk implements Disk {
         metadata.begin();
         table.lookup(offset, length);
         isInPlace = table.isData && table.length === length;
-        if (!isInPlace) this.#writePieces(offset, length, new SegmentSource(this.#file, this.segments(tag)));
+        if (!isInPlace) {
+          const segments = this.segments(tag);
+          const cached = this.#cached;
+          this.#writePieces(
+            offset,
+            length,
+            new SegmentSource(this.#file, segments),
+            new SegmentSource(cached, segments),
+          );
+        }
       } finally {
         shared.lock.release();
       }
@@ -111,8 +127,10 @@ export class VhdxDisk implements Disk {
       this.#fail(tag, error);
       return;
     }
-    if (isClean) this.#raw.flush(tag);
-    else this.#raw.finish(tag, 0);
+    if (isClean) {
+      this.#isFlush[tag] = 1;
+      this.#raw.flush(tag);
+    } else this.#raw.finish(tag, 0);
   }
 
   discard(tag: number, offset: number, length: number): void {
@@ -137,7 +155,12 @@ export class VhdxDisk implements Disk {
   }
 
   next(): boolean {
-    return this.#raw.next();
+    const raw = this.#raw;
+    if (!raw.next()) return false;
+    // The kernel tells of writes that it lost only once, and they may have been of metadata that another queue counts on.
+    if (this.#isFlush[raw.tag] === 1 && raw.error !== 0) this.#view.shared.words[Word.BROKEN] = 1;
+    this.#isFlush[raw.tag] = 0;
+    return true;
   }
 
   close(): void {
@@ -188,14 +211,17 @@ export class VhdxDisk implements Disk {
   }
 
   /** Writes part of the disk on the spot, giving places to blocks that have none. Under the lock. */
-  #writePieces(offset: number, length: number, source: DataSource): void {
+  #writePieces(offset: number, length: number, source: DataSource, beside: DataSource): void {
     const { table } = this.#view.metadata;
+    const { alignment } = this.#image;
     for (let done = 0; done < length; ) {
       const at = offset + done;
       table.lookup(at, length - done);
       if (table.isData) {
         const { host, length: found } = table;
-        source.write(done, host, found);
+        // Beside it others may write through the page cache, which a read, change and write would undo.
+        if (host % alignment === 0 && found % alignment === 0) source.write(done, host, found);
+        else beside.write(done, host, found);
         done += found;
         continue;
       }

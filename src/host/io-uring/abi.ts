@@ -90,6 +90,8 @@ export const SETUP_NO_SQARRAY = 1 << 16;
 
 /** IORING_FEAT_SINGLE_MMAP */
 export const FEAT_SINGLE_MMAP = 1 << 0;
+/** IORING_FEAT_RSRC_TAGS: as old as polls that go on (IORING_POLL_ADD_MULTI). */
+export const FEAT_RSRC_TAGS = 1 << 10;
 
 /** Offsets that choose what mmap maps: IORING_OFF_* */
 export const OFF_SQ_RING = 0;

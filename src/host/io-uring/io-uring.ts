@@ -6,6 +6,7 @@ import { Sys } from "../syscall-numbers.ts";
 import {
   CQE_F_MORE,
   ENTER_GETEVENTS,
+  FEAT_RSRC_TAGS,
   FEAT_SINGLE_MMAP,
   FSYNC_DATASYNC,
   IoUringOp,
@@ -139,6 +140,8 @@ export class IoUring {
         this.#cqTail = this.#cqHead;
         if ((params.flags & SETUP_NO_SQARRAY) === 0)
           for (let i = 0; i < sq_entries; i++) this.#sqWords[sq_off.array / 4 + i] = i;
+        if (operations.includes(IoUringOp.POLL_ADD) && (params.features & FEAT_RSRC_TAGS) === 0)
+          throw unavailable("it cannot watch for more than one signal, as Linux 5.13 can");
         this.#require(operations);
         this.#enable(operations);
       } catch (error) {
@@ -274,8 +277,9 @@ export class IoUring {
   }
 
   /**
-   * Hands queued submissions to the kernel and waits until at least `completions` are there. A signal ends the wait
-   * early.
+   * Hands queued submissions to the kernel and waits until at least `completions` are there. A signal ends that early, and so does a
+   * lack of memory, or of room for completions: some may be `unsubmitted` then, and it is to be called again, when completions have been
+   * taken.
    * @param completions 0 does not wait
    * @throws SysError
    */
@@ -297,8 +301,8 @@ export class IoUring {
         continue;
       }
       const error = errno();
-      // EBUSY: completions must be taken first. EAGAIN: no memory for a request until others are done.
-      if (error === Errno.EINTR || ((error === Errno.EBUSY || error === Errno.EAGAIN) && this.#available())) return;
+      // EBUSY: completions must be taken first. EAGAIN: the kernel, which has waited for it, found no memory for a request.
+      if (error === Errno.EINTR || error === Errno.EBUSY || error === Errno.EAGAIN) return;
       throw new SysError(error, "io_uring_enter");
     }
   }

@@ -1,6 +1,7 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, spyOn, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { resizeImage } from "../../../src/block/resize-image.ts";
+import { libc } from "../../../src/host/libc.ts";
 import { openImage, TestFolder } from "./files.ts";
 
 const folder = new TestFolder();
@@ -32,6 +33,24 @@ describe("resizing an image", () => {
     }
     expect(statSync(none).blocks * 512).toBeGreaterThanOrEqual(1 << 20);
     expect(statSync(holes).blocks).toBeLessThan(statSync(none).blocks);
+  });
+
+  test("that finds no space for all of it gives back what it has found", () => {
+    const path = folder.file("full", new Uint8Array(512));
+    const { blocks } = statSync(path);
+    const open = openImage(path);
+    const { fallocate } = libc;
+    {
+      // As ext4: what there is is allocated, beyond the end, and then there is no more.
+      using _ = spyOn(libc, "fallocate").mockImplementation((fd, mode, offset, length) => {
+        if (length < 1 << 20) return fallocate(fd, mode, offset, length);
+        fallocate(fd, mode, offset, length / 2);
+        return fallocate(fd, mode, 0, Number.MAX_SAFE_INTEGER);
+      });
+      expect(() => resizeImage(open.image, 2 << 20, false)).toThrow("cannot be made 2097152 bytes long");
+    }
+    open.close();
+    expect([statSync(path).size, statSync(path).blocks]).toEqual([512, blocks]);
   });
 
   test("is refused for a read-only disk and for sizes that no disk has", () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { UringEngine } from "../../../src/block/uring-engine.ts";
@@ -8,6 +8,7 @@ import { createEventFd, signalEventFd } from "../../../src/host/eventfd.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
+import { Sys } from "../../../src/host/syscall-numbers.ts";
 import { createTimerFd, setTimerFd } from "../../../src/host/timerfd.ts";
 import { noIoUring } from "../host/io-uring.ts";
 import { TestFolder } from "./files.ts";
@@ -176,3 +177,46 @@ describe.skipIf(noIoUring !== undefined)("a signal", () => {
     expect(waitMs()).toBeGreaterThan(RESCUE_MS / 2);
   });
 });
+
+test.skipIf(noIoUring !== undefined)(
+  "no request is lost when the kernel has no memory for some, and none when there is no room",
+  () => {
+    const few = new UringEngine(8, false);
+    const watched = Array.from({ length: 3 }, () => createEventFd());
+    const read = (tag: number): void => {
+      setIovec(iovecs.u32, tag, data.address + tag * 512, 512);
+      few.read(fd, iovecs.address + tag * 16, 1, data.address + tag * 512, 512, tag * 512, tag);
+    };
+    const { syscall } = libc;
+    let failures = 0;
+    {
+      using _ = spyOn(libc, "syscall").mockImplementation((number, ...args) => {
+        if (number !== Sys.io_uring_enter || failures === 0) return syscall(number, ...args);
+        failures--;
+        // An eventfd that nobody has signalled fails with what is wanted: EAGAIN.
+        return libc.read(watched[0] ?? -1, data.address + SIZE - 8, 8);
+      });
+      for (const tag of [0, 1]) read(tag);
+      few.wait(false);
+      for (const tag of [2, 3, 4, 5, 6, 7]) read(tag);
+      for (const eventFd of watched.slice(0, 2)) few.watch(eventFd);
+      failures = 3;
+      // The queue of submissions is full.
+      few.watch(watched[2] ?? -1);
+      const tags = new Set<number>();
+      while (tags.size < 8) {
+        few.wait(true);
+        while (few.next()) tags.add(few.tag);
+      }
+      expect(failures).toBe(0);
+    }
+    // All watches are there.
+    for (const eventFd of watched) {
+      signalEventFd(eventFd);
+      few.wait(true);
+      expect(few.next()).toBeFalse();
+    }
+    few.close();
+    for (const eventFd of watched) libc.close(eventFd);
+  },
+);

@@ -124,7 +124,8 @@ export class PmemBackEnd implements IoClient {
     }
     this.#busy = true;
     ring.sync(this.#fd, 0);
-    ring.enter(0);
+    do ring.enter(0);
+    while (ring.unsubmitted > 0);
   }
 
   #collect(ring: IoUring): void {

@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { openDisk } from "../../../../src/block/open-disk.ts";
@@ -7,6 +7,7 @@ import { type VhdxImage, viewOf } from "../../../../src/block/vhdx/image.ts";
 import { VhdxDisk } from "../../../../src/block/vhdx/vhdx-disk.ts";
 import { Errno } from "../../../../src/host/errno.ts";
 import { setIovec } from "../../../../src/host/iovec.ts";
+import { libc } from "../../../../src/host/libc.ts";
 import { mapAnonymous } from "../../../../src/host/mmap.ts";
 import { DiskDriver } from "../disk-driver.ts";
 import { FaultyFile } from "../faulty-file.ts";
@@ -20,11 +21,11 @@ afterAll(() => folder.remove());
 const synchronous = (tags: number): SyncEngine => new SyncEngine(tags);
 
 /** An image on a file that can be made to fail. */
-function faulty(name: string, resources: DisposableStack, size = "4M") {
+function faulty(name: string, resources: DisposableStack, size = "4M", alignment = 1) {
   const path = makeImage(join(folder.path, name), size, "subformat=dynamic");
   const opened = openAnyImage(path, { format: "vhdx" });
   resources.defer(() => opened.close());
-  const image = opened.image as VhdxImage;
+  const image = { ...(opened.image as VhdxImage), alignment };
   const file = new FaultyFile(image.cachedFd);
   const { fd, cachedFd } = image;
   const raw = openDisk({ fd, cachedFd, alignment: 1, isDevice: false, endsInZeroes: true }, synchronous, 2, 2);
@@ -129,6 +130,32 @@ test("nor is its block table, when memory for it runs out", () => {
   expect(readError(2048 * stride)).toBe(Errno.EIO);
   resources.dispose();
   expect(metadataOf(path).equals(before)).toBeTrue();
+});
+
+test("nor when a flush without changes failed: the kernel tells of a lost write once", () => {
+  using resources = new DisposableStack();
+  const { write, flush } = faulty("clean", resources);
+  expect([write(0, 512, 1), flush(), flush()]).toEqual([0, 0, 0]);
+  {
+    using _ = spyOn(libc, "fdatasync").mockImplementation(() => libc.close(-1));
+    expect(flush()).toBe(Errno.EBADF);
+  }
+  expect([flush(), write(0, 512, 3)]).toEqual([Errno.EIO, Errno.EIO]);
+});
+
+test("parts of a write that direct I/O cannot take go where those of other queues go: through the page cache", () => {
+  using resources = new DisposableStack();
+  // Blocks in reverse order in the file, so that a write across their border is in two parts.
+  const { path, file, write, read } = faulty("border", resources, "4M", 4096);
+  expect([write(MIB, MIB, 1), write(0, MIB, 2)]).toEqual([0, 0]);
+  const before = file.counts.writev;
+  expect(write(MIB - 512, 1024, 3)).toBe(0);
+  expect(file.counts.writev).toBe(before);
+  expect(write(MIB - 4096, 8192, 4)).toBe(0);
+  expect(file.counts.writev).toBe(before + 2);
+  expect(read(MIB - 4096, 8192)).toEqual(new Uint8Array(8192).fill(4));
+  resources.dispose();
+  checkImage(path, "vhdx");
 });
 
 /** All that comes before the blocks of an image of 2 TiB. */

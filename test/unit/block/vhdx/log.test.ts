@@ -1,17 +1,18 @@
-import { afterAll, describe, expect, test } from "bun:test";
-import { closeSync, copyFileSync, openSync, readFileSync } from "node:fs";
+import { afterAll, describe, expect, spyOn, test } from "bun:test";
+import { closeSync, copyFileSync, fstatSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { PosixImageFile } from "../../../../src/block/image-file.ts";
 import { checksumOf } from "../../../../src/block/vhdx/crc32c.ts";
 import { guidAt } from "../../../../src/block/vhdx/layout.ts";
 import { LogReader } from "../../../../src/block/vhdx/log-reader.ts";
 import { LOG_ENTRY_BYTES, LogWriter, MAX_ENTRY_SECTORS } from "../../../../src/block/vhdx/log-writer.ts";
+import { libc } from "../../../../src/host/libc.ts";
 import { mapAnonymous, munmap } from "../../../../src/host/mmap.ts";
 import { Random } from "../../random.ts";
 import { DiskDriver } from "../disk-driver.ts";
 import { TestFolder } from "../files.ts";
 import { checkImage, qemu } from "../qemu.ts";
-import { MIB } from "./corpus.ts";
+import { fixChecksums, HEADERS, MIB, makeImage, mapOf } from "./corpus.ts";
 import { GUID, logEntry, type MadeImage, madeImage, SECTOR, SIZE } from "./log-entries.ts";
 
 const folder = new TestFolder("memory");
@@ -120,6 +121,50 @@ describe("a log as other programs write it", () => {
     put(0, entry);
     expect(await blocksOf(image, "nobody")).toEqual([5, 6, 0, 0]);
     expect(readFileSync(join(folder.path, "log.vhdx")).length).toBe(place + MIB);
+  });
+
+  test("zeroes beyond the file's end take no space, whatever the file system can do", async () => {
+    const { image, put } = made();
+    put(0, logEntry(1, 0, image.length, [{ offset: image.length, data: 64 * MIB }]));
+    const path = folder.file("beyond.vhdx", image);
+    {
+      // A mode that there is not fails as all do where there are none: EOPNOTSUPP.
+      const { fallocate } = libc;
+      using _ = spyOn(libc, "fallocate").mockImplementation((fd) => fallocate(fd, 1 << 30, 0, 4096));
+      using driver = await DiskDriver.open(path, { format: "vhdx" });
+      expect(driver.read(0, 1)[0]).toBe(5);
+    }
+    expect(statSync(path).size).toBeLessThan(image.length + 2 * MIB);
+  });
+
+  test("a log that changes more of the block table than is kept is replayed, but not read around", async () => {
+    const path = join(folder.path, "large.vhdx");
+    // A table of 4096 sectors and more.
+    makeImage(path, "3T", "subformat=dynamic,block_size=1M");
+    const fd = openSync(path, "r+");
+    const head = Buffer.alloc(32 * MIB);
+    readSync(fd, head, 0, head.length, 0);
+    const { bat, log } = mapOf(head);
+    for (const at of HEADERS) GUID.copy(head, at + 48);
+    const { size } = fstatSync(fd);
+    logEntry(1, 0, size, [{ offset: bat, data: 4096 * SECTOR }]).copy(head, log);
+    fixChecksums(head);
+    writeSync(fd, head, 0, head.length, 0);
+    closeSync(fd);
+    const open = (readonly: boolean): Promise<DiskDriver> => DiskDriver.open(path, { format: "vhdx", readonly });
+    await expect(open(true)).rejects.toThrow("its log is large: open it once for writing");
+    (await open(false))[Symbol.dispose]();
+    (await open(true))[Symbol.dispose]();
+  });
+
+  test("a log that takes long to go over is refused", async () => {
+    const { image, put } = made();
+    put(0, logEntry(1, 0, image.length, [{ offset: image.length, data: MIB }]));
+    for (const at of HEADERS) image.writeUInt32LE(65 * MIB, at + 68);
+    fixChecksums(image);
+    const path = folder.file("long.vhdx", Buffer.concat([image, Buffer.alloc(66 * MIB)]));
+    for (const readonly of [true, false])
+      await expect(DiskDriver.open(path, { format: "vhdx", readonly })).rejects.toThrow("at most are gone over here");
   });
 
   test.each([

@@ -1,9 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { imageInfo } from "../../../../src/block/image-info.ts";
 import { type Creation, createImage } from "../../../../src/cli/disk/create.ts";
+import { libc } from "../../../../src/host/libc.ts";
+import { mapAnonymous } from "../../../../src/host/mmap.ts";
 import { NewFile } from "../../../../src/host/new-file.ts";
+import { Sys } from "../../../../src/host/syscall-numbers.ts";
 import { TestFolder } from "../../block/files.ts";
 import { checkImage, contentsOf, qemu } from "../../block/qemu.ts";
 
@@ -105,3 +108,22 @@ for (const unnamed of [true, false])
     expect(readdirSync(sub.path)).toEqual(["new"]);
     sub.remove();
   });
+
+test("where a file can have no link, a new one is given another name, but not one that exists", () => {
+  const sub = new TestFolder();
+  const target = join(sub.path, "new");
+  const root = mapAnonymous(2);
+  root.u8.set(Buffer.from("/\0"));
+  const { syscall } = libc;
+  // A link to a folder fails as links do on vfat: EPERM.
+  using _ = spyOn(libc, "syscall").mockImplementation((number, folder, from, ...args) =>
+    syscall(number, folder, number === Sys.linkat ? root.address : from, ...args),
+  );
+  for (const expected of [undefined, "EEXIST"]) {
+    using file = new NewFile(target, false);
+    if (expected === undefined) file.publish();
+    else expect(() => file.publish()).toThrow(expected);
+  }
+  expect(readdirSync(sub.path)).toEqual(["new"]);
+  sub.remove();
+});

@@ -13,7 +13,7 @@ const list = readPolicy([...policyTexts("vmm", "x86_64").values()], numbers);
 
 /** What code has, but no VMM: tests, the disk tool and the launcher have no filter. */
 const WITHOUT_FILTER = {
-  calls: ["dup", "linkat", "pidfd_open"],
+  calls: ["dup", "linkat", "pidfd_open", "renameat2"],
   // Nothing restores a vCPU's state yet but tests.
   kvm: ["SET_MP_STATE", "SET_VCPU_EVENTS", "SET_XCRS", "SET_XSAVE"],
 };
