@@ -12,11 +12,14 @@ const MAX_BATCH = 256;
 const { READ, READV, WRITE, WRITEV, FSYNC, POLL_ADD } = IoUringOp;
 const OPERATIONS = [READ, READV, WRITE, WRITEV, FSYNC, POLL_ADD];
 
-/**
- * Copies from and to the page cache take place in the thread that submits, unless they are this large: then workers of the
- * kernel do them, side by side, and small requests need not wait behind them.
- */
-const OFFLOAD_BYTES = 256 * 1024;
+/** Copies from and to the page cache that are this large may be handed over to workers of the kernel, which make them side by side. */
+const LARGE_BYTES = 256 * 1024;
+/** What the submitting thread copies itself of large ones at once: small requests wait behind it. */
+const MAX_COPIED_BYTES = 8 << 20;
+/** A thread that copies faster than this has nothing to gain from others. */
+const FAST_BYTES_PER_MS = (6 * 2 ** 30) / 1000;
+/** Large copies that are handed over after slow ones, before the thread tries again. */
+const LARGE_AFTER_SLOW = 64;
 
 /**
  * Writes to the page cache up to this size are made by a system call of the thread itself: file systems such as ext4 cannot tell
@@ -33,12 +36,16 @@ export class UringEngine implements IoEngine {
   tag = 0;
   result = 0;
   readonly #ring: IoUring;
-  readonly #offloadBytes: number;
+  readonly #largeBytes: number;
   readonly #directWriteBytes: number;
   /** Writes that the thread itself has made. */
   readonly #done: Completions;
   /** Writes to be handed over before the thread makes one again. */
   #writesToHandOver = 0;
+  /** Large copies to be handed over before the thread makes one again. */
+  #largeToHandOver = 0;
+  /** Bytes of large copies that the thread makes itself when it enters the ring next. */
+  #copied = 0;
   readonly #watched: number[] = [];
   readonly #now: () => number;
   /** Requests that the ring has. */
@@ -58,25 +65,25 @@ export class UringEngine implements IoEngine {
    */
   constructor(tags: number, cached: boolean, now = () => performance.now()) {
     this.#now = now;
-    this.#offloadBytes = cached ? OFFLOAD_BYTES : Number.POSITIVE_INFINITY;
+    this.#largeBytes = cached ? LARGE_BYTES : Number.POSITIVE_INFINITY;
     this.#directWriteBytes = cached ? DIRECT_WRITE_BYTES : 0;
     this.#done = new Completions(tags);
     this.#ring = new IoUring(Math.min(tags, MAX_BATCH), tags * 2, OPERATIONS);
   }
 
   read(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void {
-    const offload = length >= this.#offloadBytes;
     this.#inRing++;
     this.#makeRoom();
+    const offload = length >= this.#largeBytes && this.#handsOver(length);
     if (count !== 1) this.#ring.readv(fd, iovecs, count, offset, tag, offload);
     else this.#ring.read(fd, buffer, length, offset, tag, offload);
   }
 
   write(fd: number, iovecs: number, count: number, buffer: number, length: number, offset: number, tag: number): void {
     if (length <= this.#directWriteBytes && this.#writeDirectly(fd, iovecs, count, offset, tag)) return;
-    const offload = length >= this.#offloadBytes;
     this.#inRing++;
     this.#makeRoom();
+    const offload = length >= this.#largeBytes && this.#handsOver(length);
     if (count !== 1) this.#ring.writev(fd, iovecs, count, offset, tag, offload);
     else this.#ring.write(fd, buffer, length, offset, tag, offload);
   }
@@ -95,8 +102,8 @@ export class UringEngine implements IoEngine {
   wait(block: boolean): void {
     const ring = this.#ring;
     for (let index = this.#ended.pop(); index !== undefined; index = this.#ended.pop()) this.#rewatch(index);
-    if (block && this.#done.count === 0 && !this.#signalled) ring.enter(1);
-    else if (this.#inRing > 0 || ring.unsubmitted > 0) ring.enter(0);
+    if (block && this.#done.count === 0 && !this.#signalled) this.#enter(1);
+    else if (this.#inRing > 0 || ring.unsubmitted > 0) this.#enter(0);
     if (!block) return;
     this.#signalled = false;
     this.#wokenAt = ring.completed;
@@ -141,6 +148,29 @@ export class UringEngine implements IoEngine {
     return true;
   }
 
+  /** Whether a large copy is made by a worker of the kernel, and not when the thread enters the ring next. */
+  #handsOver(length: number): boolean {
+    if (this.#largeToHandOver > 0) {
+      this.#largeToHandOver--;
+      return true;
+    }
+    if (this.#copied + length > MAX_COPIED_BYTES) return true;
+    this.#copied += length;
+    return false;
+  }
+
+  #enter(completions: number): void {
+    const copied = this.#copied;
+    if (copied === 0) {
+      this.#ring.enter(completions);
+      return;
+    }
+    this.#copied = 0;
+    const begun = this.#now();
+    this.#ring.enter(completions);
+    if ((this.#now() - begun) * FAST_BYTES_PER_MS > copied) this.#largeToHandOver = LARGE_AFTER_SLOW;
+  }
+
   #rewatch(index: number): void {
     const eventFd = this.#watched[index];
     if (eventFd === undefined) return;
@@ -151,7 +181,7 @@ export class UringEngine implements IoEngine {
   #makeRoom(): void {
     const ring = this.#ring;
     while (!ring.hasRoom(1)) {
-      ring.enter(0);
+      this.#enter(0);
       // The kernel takes nothing until completions have been taken.
       while (!ring.hasRoom(1) && ring.next())
         if (ring.tag < WATCH) {

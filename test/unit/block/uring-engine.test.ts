@@ -5,6 +5,7 @@ import { UringEngine } from "../../../src/block/uring-engine.ts";
 import { monotonicNs } from "../../../src/host/clock.ts";
 import { Errno } from "../../../src/host/errno.ts";
 import { createEventFd, signalEventFd } from "../../../src/host/eventfd.ts";
+import { IoUring } from "../../../src/host/io-uring/io-uring.ts";
 import { setIovec } from "../../../src/host/iovec.ts";
 import { libc } from "../../../src/host/libc.ts";
 import { mapAnonymous, munmap } from "../../../src/host/mmap.ts";
@@ -80,6 +81,30 @@ test.skipIf(noIoUring !== undefined)(
     write(5, 65537, 0);
     expect(done()).toEqual([]);
     while (done().length === 0) engine.wait(true);
+  },
+);
+
+test.skipIf(noIoUring !== undefined)(
+  "large reads are copied by the thread itself, but not many at once, nor for a while after slow ones",
+  () => {
+    const handedOver: boolean[] = [];
+    const { read } = IoUring.prototype;
+    using _ = spyOn(IoUring.prototype, "read").mockImplementation(function (this: IoUring, ...args) {
+      handedOver.push(args[5] === true);
+      read.apply(this, args);
+    });
+    const readMany = (count: number): boolean[] => {
+      handedOver.length = 0;
+      for (let tag = 0; tag < count; tag++) engine.read(fd, 0, 1, data.address, SIZE, 0, tag);
+      for (let left = count; left > 0; left -= done().length) engine.wait(true);
+      return handedOver;
+    };
+    expect(readMany(8)).toEqual(Array<boolean>(8).fill(false));
+    expect(readMany(10)).toEqual([...Array<boolean>(8).fill(false), true, true]);
+    tickMs = 100;
+    expect(readMany(1)).toEqual([false]);
+    tickMs = 0;
+    expect(readMany(66)).toEqual([...Array<boolean>(64).fill(true), false, false]);
   },
 );
 
